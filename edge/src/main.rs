@@ -1,0 +1,3 @@
+//! `leuko-edge`.
+
+fn main() {}

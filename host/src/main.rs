@@ -1,0 +1,3 @@
+//! `leuko-host`.
+
+fn main() {}

@@ -1,0 +1,212 @@
+//! What a model promises; it travels inside the ONNX file.
+//!
+//! Stored as JSON under [`CONTRACT_KEY`] in `metadata_props`, beside the keys that other tools read
+//! (`names`, `stride`, `task`, `imgsz`, in YOLOv5's spelling).
+
+use core::fmt;
+
+use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
+
+use crate::attribute::{AttributeSchema, SchemaError};
+use crate::class::{ClassTable, NameError};
+use crate::fit::FitKind;
+use crate::geometry::Size;
+use crate::head::{HeadLevel, HeadSpec, MAX_LEVELS, Thresholds};
+
+/// Key of the contract in `metadata_props`.
+pub const CONTRACT_KEY: &str = "leukoscope.contract";
+
+/// The version this code writes and the newest it reads.
+pub const CONTRACT_VERSION: u16 = 1;
+
+/// Most golden fields of a contract.
+pub const MAX_GOLDEN: usize = 4;
+
+/// Most golden detections of a field.
+pub const MAX_GOLDEN_CELLS: usize = 32;
+
+/// How the network computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Floating point.
+    Float32,
+    /// Quantized to 8 bits.
+    Int8,
+}
+
+/// Who made the model from what; a file found in two years still answers "what made you?".
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Version of the software that wrote the file.
+    pub software: String<64>,
+    /// SHA-256 of the checkpoint, hexadecimal.
+    pub checkpoint_sha256: String<64>,
+    /// Fingerprint of the training data, hexadecimal.
+    pub data_fingerprint: String<64>,
+    /// Epochs trained.
+    pub epochs: u32,
+}
+
+/// A detection the model makes on a golden field.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoldenCell {
+    /// Class number.
+    pub class: u8,
+    /// Score, 0..=1.
+    pub score: f32,
+    /// Corners in pixels of the picture.
+    pub xyxy: [f32; 4],
+}
+
+/// A phantom field and what the model found on it when it was exported: the device's self-test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoldenField {
+    /// Seed of the phantom field.
+    pub seed: u64,
+    /// Size of the drawn field.
+    pub size: Size,
+    /// FNV-1a (64 bit) of the canvas bytes, hexadecimal: the pixels are the same or they are not.
+    pub canvas_fnv: String<16>,
+    /// Detections at the contract's thresholds, best first.
+    pub cells: Vec<GoldenCell, MAX_GOLDEN_CELLS>,
+}
+
+/// Everything the station must know to use the network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelContract {
+    /// [`CONTRACT_VERSION`] when written.
+    pub version: u16,
+    /// Short name of the model.
+    pub name: String<64>,
+    /// Size of the network's input, `[1, 3, height, width]` unsigned bytes, RGB.
+    pub canvas: Size,
+    /// How a picture is laid on the canvas.
+    pub fit: FitKind,
+    /// Outputs, finest first.
+    pub levels: Vec<HeadLevel, MAX_LEVELS>,
+    /// Classes by number.
+    pub classes: ClassTable,
+    /// Attributes, in the order of their logits.
+    pub attributes: AttributeSchema,
+    /// What to count with unless the station's configuration says otherwise.
+    pub thresholds: Thresholds,
+    /// Float or integers.
+    pub precision: Precision,
+    /// Where the model comes from.
+    pub provenance: Provenance,
+    /// The self-test.
+    pub golden: Vec<GoldenField, MAX_GOLDEN>,
+}
+
+/// Why a contract cannot be honoured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ContractError {
+    /// Written by newer software.
+    Version {
+        /// As written.
+        got: u16,
+    },
+    /// A canvas side is 0, above 4096, or no multiple of the coarsest stride.
+    Canvas {
+        /// As written.
+        got: Size,
+    },
+    /// No outputs, a stride of 0, strides not ascending, or no usable prior boxes.
+    Levels,
+    /// Class names.
+    Classes(NameError),
+    /// Attributes.
+    Attributes(SchemaError),
+    /// Limits outside 0..=1 or no room for detections.
+    Thresholds(Thresholds),
+}
+
+impl fmt::Display for ContractError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version { got } => write!(
+                f,
+                "contract version {got}, this software reads 1 to {CONTRACT_VERSION}: update it"
+            ),
+            Self::Canvas { got } => {
+                write!(
+                    f,
+                    "canvas {got}, expected sides of 1 to 4096, multiples of the coarsest stride"
+                )
+            }
+            Self::Levels => {
+                write!(
+                    f,
+                    "levels: expected 1 to {MAX_LEVELS} with ascending strides and finite positive anchors"
+                )
+            }
+            Self::Classes(error) => write!(f, "classes: {error}"),
+            Self::Attributes(error) => write!(f, "{error}"),
+            Self::Thresholds(got) => write!(
+                f,
+                "thresholds: score {} and iou {} must be in 0..=1, max_detections {} in 1..=1000",
+                got.score, got.iou, got.max_detections
+            ),
+        }
+    }
+}
+
+impl core::error::Error for ContractError {}
+
+impl ModelContract {
+    /// What the channels of the raw heads mean.
+    pub fn head(&self) -> HeadSpec {
+        HeadSpec {
+            levels: self.levels.clone(),
+            n_classes: self.classes.len(),
+            value_counts: self
+                .attributes
+                .value_counts()
+                .map(|count| count as u8)
+                .collect(),
+        }
+    }
+
+    /// Checks everything that a file could have wrong.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), ContractError> {
+        if !(1..=CONTRACT_VERSION).contains(&self.version) {
+            return Err(ContractError::Version { got: self.version });
+        }
+        let strides = || self.levels.iter().map(|level| level.stride);
+        let ascending = strides().zip(strides().skip(1)).all(|(a, b)| a < b);
+        let anchors_usable = self.levels.iter().all(|level| {
+            let usable = |side: &f32| side.is_finite() && *side > 0.0;
+            !level.anchors.is_empty() && level.anchors.iter().flatten().all(usable)
+        });
+        if self.levels.is_empty() || strides().any(|s| s == 0) || !ascending || !anchors_usable {
+            return Err(ContractError::Levels);
+        }
+        let coarsest = u32::from(strides().last().unwrap_or(1));
+        let side_legal = |side: u32| (1..=4096).contains(&side) && side.is_multiple_of(coarsest);
+        if !side_legal(self.canvas.width) || !side_legal(self.canvas.height) {
+            return Err(ContractError::Canvas { got: self.canvas });
+        }
+        self.classes.check().map_err(ContractError::Classes)?;
+        self.attributes.check().map_err(ContractError::Attributes)?;
+        if !self.thresholds.is_legal() {
+            return Err(ContractError::Thresholds(self.thresholds));
+        }
+        Ok(())
+    }
+}
+
+/// FNV-1a of 64 bits, the fingerprint of a canvas.
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

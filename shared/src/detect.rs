@@ -1,0 +1,67 @@
+//! From raw heads to the cells of the picture: the one path that training, validation and the station take.
+
+use heapless::vec::VecView;
+use serde::{Deserialize, Serialize};
+
+use crate::cell::Detection;
+use crate::fit::Fit;
+use crate::head::{HeadError, HeadSpec, Thresholds};
+use crate::nms::{Candidate, suppress};
+
+/// Candidates that both binaries make room for.
+pub const CANDIDATES_MAX: usize = 4096;
+
+/// Detections that both binaries make room for.
+pub const DETECTIONS_MAX: usize = 1000;
+
+/// What did not become a detection although its score was high enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dropped {
+    /// Boxes beyond the room for candidates (the worst ones).
+    pub candidates: u32,
+    /// Boxes beyond the most detections of a picture (the worst ones).
+    pub detections: u32,
+    /// Boxes that lie on the padding only.
+    pub outside: u32,
+}
+
+/// Decodes, suppresses and maps back to the picture; `out` is best first.
+///
+/// `heads` are those of [`HeadSpec`]; `candidates` is scratch.
+///
+/// # Errors
+/// When the heads are not of the spec or not finite.
+pub fn detections(
+    spec: &HeadSpec,
+    fit: &Fit,
+    heads: &[&[f32]],
+    thresholds: &Thresholds,
+    candidates: &mut VecView<Candidate>,
+    out: &mut VecView<Detection>,
+) -> Result<Dropped, HeadError> {
+    out.clear();
+    let mut dropped = Dropped {
+        candidates: spec.candidates(fit.canvas(), heads, thresholds, candidates)?,
+        ..Dropped::default()
+    };
+    let max = usize::from(thresholds.max_detections).min(out.capacity());
+    dropped.detections = suppress(candidates, thresholds.iou, max);
+    for candidate in candidates.iter() {
+        let Some(bbox) = fit.image_from_canvas(&candidate.bbox) else {
+            dropped.outside += 1;
+            continue;
+        };
+        let attributes = spec.attributes(fit.canvas(), heads, candidate.cell);
+        let detection = Detection {
+            bbox,
+            class: candidate.class,
+            score: candidate.score,
+            attributes,
+        };
+        if out.push(detection).is_err() {
+            dropped.detections += 1;
+        }
+    }
+    Ok(dropped)
+}

@@ -1,0 +1,324 @@
+//! Raw heads to candidates: YOLOv5's formula (attridet.md, 8.2) with attribute logits behind the classes.
+
+use core::fmt;
+
+use heapless::Vec;
+use heapless::vec::VecView;
+use serde::{Deserialize, Serialize};
+
+use crate::attribute::{AttributeFinding, AttributeFindings, MAX_ATTRIBUTES, NO_FINDINGS, ValueId};
+use crate::class::ClassId;
+use crate::geometry::{BBox, Size};
+use crate::nms::{Candidate, HeadCell, offer};
+use crate::score::{Score, sigmoid};
+
+/// Most outputs of a network.
+pub const MAX_LEVELS: usize = 4;
+
+/// Most prior boxes of a level.
+pub const MAX_ANCHORS: usize = 4;
+
+/// One output of the network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadLevel {
+    /// Canvas pixels per grid cell.
+    pub stride: u16,
+    /// Prior boxes, width and height in canvas pixels.
+    pub anchors: Vec<[f32; 2], MAX_ANCHORS>,
+}
+
+/// What the channels of the raw heads mean.
+///
+/// # Shapes
+/// Level `l` is `[anchors * (5 + classes + values), canvas.height / stride, canvas.width / stride]`;
+/// per anchor the channels are x, y, w, h, objectness, classes, then the values of each attribute.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadSpec {
+    /// Outputs, finest first.
+    pub levels: Vec<HeadLevel, MAX_LEVELS>,
+    /// Classes in all.
+    pub n_classes: usize,
+    /// Values of each attribute.
+    pub value_counts: Vec<u8, MAX_ATTRIBUTES>,
+}
+
+/// What a count is made with; kept beside every result.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thresholds {
+    /// Least objectness times class probability, 0..=1.
+    pub score: f32,
+    /// Overlap above which the worse of two boxes of a class goes, 0..=1.
+    pub iou: f32,
+    /// Most detections of a picture.
+    pub max_detections: u16,
+    /// Every class above the score (for average precision), not only the likeliest.
+    pub multi_label: bool,
+}
+
+impl Thresholds {
+    /// For average precision, as YOLOv5's validation has them (attridet.md, 8.9).
+    pub const EVALUATION: Self = Self {
+        score: 0.001,
+        iou: 0.6,
+        max_detections: 300,
+        multi_label: true,
+    };
+
+    /// For counting, until a model's contract says better.
+    pub const COUNTING: Self = Self {
+        score: 0.25,
+        iou: 0.45,
+        max_detections: 300,
+        multi_label: false,
+    };
+
+    /// Both limits inside 0..=1 and room for a detection.
+    pub fn is_legal(&self) -> bool {
+        let unit = 0.0..=1.0;
+        unit.contains(&self.score)
+            && unit.contains(&self.iou)
+            && (1..=1000).contains(&self.max_detections)
+    }
+}
+
+/// The raw heads are not what the contract promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadError {
+    /// Another number of outputs.
+    Levels {
+        /// By the contract.
+        expected: usize,
+        /// As the network gave.
+        got: usize,
+    },
+    /// Another number of values in an output.
+    Length {
+        /// Which output.
+        level: usize,
+        /// By the contract.
+        expected: usize,
+        /// As the network gave.
+        got: usize,
+    },
+    /// NaN or infinity: the network is broken, and nothing it says can be counted.
+    NotFinite {
+        /// Which output.
+        level: usize,
+    },
+}
+
+impl fmt::Display for HeadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Levels { expected, got } => {
+                write!(
+                    f,
+                    "network gave {got} outputs, the contract says {expected}"
+                )
+            }
+            Self::Length {
+                level,
+                expected,
+                got,
+            } => {
+                write!(
+                    f,
+                    "output {level} has {got} values, the contract says {expected}"
+                )
+            }
+            Self::NotFinite { level } => write!(f, "output {level} holds NaN or infinity"),
+        }
+    }
+}
+
+impl core::error::Error for HeadError {}
+
+impl HeadSpec {
+    /// Channels of one anchor.
+    pub fn channels_per_anchor(&self) -> usize {
+        5 + self.n_classes
+            + self
+                .value_counts
+                .iter()
+                .map(|&n| usize::from(n))
+                .sum::<usize>()
+    }
+
+    /// Grid of a level on a canvas.
+    pub fn grid(&self, level: usize, canvas: Size) -> Size {
+        let stride = u32::from(self.levels[level].stride);
+        Size::new(canvas.width / stride, canvas.height / stride)
+    }
+
+    /// Values of a level's output on a canvas.
+    pub fn level_len(&self, level: usize, canvas: Size) -> usize {
+        let grid = self.grid(level, canvas);
+        self.levels[level].anchors.len()
+            * self.channels_per_anchor()
+            * grid.width as usize
+            * grid.height as usize
+    }
+
+    /// Checks that `heads` have the promised lengths and are finite.
+    pub fn check(&self, canvas: Size, heads: &[&[f32]]) -> Result<(), HeadError> {
+        if heads.len() != self.levels.len() {
+            return Err(HeadError::Levels {
+                expected: self.levels.len(),
+                got: heads.len(),
+            });
+        }
+        for (level, head) in heads.iter().enumerate() {
+            let expected = self.level_len(level, canvas);
+            if head.len() != expected {
+                return Err(HeadError::Length {
+                    level,
+                    expected,
+                    got: head.len(),
+                });
+            }
+            if !head.iter().all(|logit| logit.is_finite()) {
+                return Err(HeadError::NotFinite { level });
+            }
+        }
+        Ok(())
+    }
+
+    /// Offers every box whose score is above `thresholds.score` to `best`; counts what had no room.
+    ///
+    /// # Errors
+    /// When the heads are not of this spec or not finite.
+    pub fn candidates(
+        &self,
+        canvas: Size,
+        heads: &[&[f32]],
+        thresholds: &Thresholds,
+        best: &mut VecView<Candidate>,
+    ) -> Result<u32, HeadError> {
+        self.check(canvas, heads)?;
+        best.clear();
+        let mut dropped = 0;
+        for (level, head) in heads.iter().enumerate() {
+            let grid = self.grid(level, canvas);
+            let plane = grid.width as usize * grid.height as usize;
+            for (anchor, &prior) in self.levels[level].anchors.iter().enumerate() {
+                let first = anchor * self.channels_per_anchor() * plane;
+                let reader = AnchorReader {
+                    head: &head[first..],
+                    plane,
+                    prior,
+                    grid,
+                    level,
+                    anchor,
+                };
+                self.read_anchor(&reader, thresholds, best, &mut dropped);
+            }
+        }
+        Ok(dropped)
+    }
+
+    fn read_anchor(
+        &self,
+        reader: &AnchorReader<'_>,
+        thresholds: &Thresholds,
+        best: &mut VecView<Candidate>,
+        dropped: &mut u32,
+    ) {
+        let stride = f32::from(self.levels[reader.level].stride);
+        let objectness = &reader.head[4 * reader.plane..5 * reader.plane];
+        for (at, &logit) in objectness.iter().enumerate() {
+            let objectness = sigmoid(logit);
+            if objectness <= thresholds.score {
+                continue;
+            }
+            let classes = (0..self.n_classes).map(|class| (class, reader.logit(5 + class, at)));
+            if thresholds.multi_label {
+                for (class, logit) in classes {
+                    let score = objectness * sigmoid(logit);
+                    if score > thresholds.score {
+                        let candidate = reader.candidate(at, stride, class, score);
+                        candidate.into_iter().for_each(|c| offer(best, dropped, c));
+                    }
+                }
+            } else {
+                // Of equal logits the first class wins.
+                let likeliest = classes.reduce(|a, b| if b.1 > a.1 { b } else { a });
+                let Some((class, logit)) = likeliest else {
+                    continue;
+                };
+                let score = objectness * sigmoid(logit);
+                if score > thresholds.score {
+                    let candidate = reader.candidate(at, stride, class, score);
+                    candidate.into_iter().for_each(|c| offer(best, dropped, c));
+                }
+            }
+        }
+    }
+
+    /// The likeliest value of each attribute at a place of the heads, with its softmax probability.
+    pub fn attributes(&self, canvas: Size, heads: &[&[f32]], cell: HeadCell) -> AttributeFindings {
+        let mut findings = NO_FINDINGS;
+        let level = usize::from(cell.level);
+        let grid = self.grid(level, canvas);
+        let plane = grid.width as usize * grid.height as usize;
+        let at = usize::from(cell.gy) * grid.width as usize + usize::from(cell.gx);
+        let mut channel =
+            usize::from(cell.anchor) * self.channels_per_anchor() + 5 + self.n_classes;
+        for (finding, &count) in findings.iter_mut().zip(&self.value_counts) {
+            let logits =
+                (0..usize::from(count)).map(|value| heads[level][(channel + value) * plane + at]);
+            *finding = likeliest_value(logits);
+            channel += usize::from(count);
+        }
+        findings
+    }
+}
+
+/// Arg-max and its softmax probability; of equal logits the first wins.
+fn likeliest_value(logits: impl Iterator<Item = f32> + Clone) -> Option<AttributeFinding> {
+    let (index, top) = logits
+        .clone()
+        .enumerate()
+        .reduce(|a, b| if b.1 > a.1 { b } else { a })?;
+    let sum: f32 = logits.map(|logit| libm::expf(logit - top)).sum();
+    Some(AttributeFinding {
+        value: ValueId::new(index)?,
+        score: Score::new(1.0 / sum)?,
+    })
+}
+
+/// One anchor's channels of one level.
+struct AnchorReader<'a> {
+    head: &'a [f32],
+    plane: usize,
+    prior: [f32; 2],
+    grid: Size,
+    level: usize,
+    anchor: usize,
+}
+
+impl AnchorReader<'_> {
+    fn logit(&self, channel: usize, at: usize) -> f32 {
+        self.head[channel * self.plane + at]
+    }
+
+    fn candidate(&self, at: usize, stride: f32, class: usize, score: f32) -> Option<Candidate> {
+        let (gx, gy) = (at % self.grid.width as usize, at / self.grid.width as usize);
+        let offset = |channel| sigmoid(self.logit(channel, at)) * 2.0;
+        let cx = (offset(0) - 0.5 + gx as f32) * stride;
+        let cy = (offset(1) - 0.5 + gy as f32) * stride;
+        let (w, h) = (offset(2), offset(3));
+        Some(Candidate {
+            bbox: BBox::from_centre(cx, cy, w * w * self.prior[0], h * h * self.prior[1])?,
+            score: Score::new(score)?,
+            class: ClassId(class as u8),
+            cell: HeadCell {
+                level: self.level as u8,
+                anchor: self.anchor as u8,
+                gy: gy as u16,
+                gx: gx as u16,
+            },
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! Paths and helpers of the tests that cross crates.
