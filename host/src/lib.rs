@@ -3,4 +3,9 @@
 //! It never talks to a camera and never counts: that is the station's work. It meets the station in
 //! two files only, the ONNX model with its contract and `detections.jsonl`.
 
+pub mod assign;
+pub mod augment;
 pub mod dataset;
+pub mod loss;
+pub mod model;
+pub mod optim;
