@@ -182,7 +182,11 @@ impl LabelLine {
             return Err(LabelError { field, reason });
         }
         let mut fields = line.split_ascii_whitespace().enumerate();
-        let mut next = || fields.next().map_or((0, ""), |(index, text)| (index + 1, text));
+        let mut next = || {
+            fields
+                .next()
+                .map_or((0, ""), |(index, text)| (index + 1, text))
+        };
         let class = parse_class(next(), classes)?;
         let centre = [parse_fraction(next())?, parse_fraction(next())?];
         let size = [parse_side(next())?, parse_side(next())?];
