@@ -4,3 +4,5 @@
 //! two files only, the ONNX model with its contract and `detections.jsonl`.
 
 pub mod dataset;
+pub mod onnx;
+pub mod weights;
