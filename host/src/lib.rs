@@ -5,7 +5,18 @@
 
 pub mod assign;
 pub mod augment;
+pub mod checkpoint;
+pub mod cli;
 pub mod dataset;
+pub mod device;
+pub mod eval;
+pub mod exit;
+pub mod loader;
 pub mod loss;
 pub mod model;
+pub mod onnx;
 pub mod optim;
+pub mod picture;
+pub mod train;
+pub mod validate;
+pub mod weights;
