@@ -75,17 +75,19 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// The last end record, behind which only a comment may stand.
+/// The end record: behind it stands its comment and nothing else.
 fn find_end(bytes: &[u8]) -> Result<usize, String> {
     let first = bytes.len().saturating_sub(END_LENGTH + COMMENT_MAX);
-    let tail = &bytes[first..];
-    tail.windows(END_SIGNATURE.len())
-        .rposition(|window| window == END_SIGNATURE)
-        .map(|at| first + at)
-        .ok_or_else(|| {
-            "no zip archive, or one that was cut (torch before 1.6 wrote none: load and save it there)"
-                .to_owned()
-        })
+    let last = bytes.len().saturating_sub(END_LENGTH);
+    let is_end = |&at: &usize| {
+        let comment = u16_at(bytes, at + END_LENGTH - 2).map(usize::from);
+        bytes[at..].starts_with(END_SIGNATURE)
+            && comment.is_ok_and(|comment| at + END_LENGTH + comment == bytes.len())
+    };
+    (first..=last).rev().find(is_end).ok_or_else(|| {
+        "no zip archive, or one that was cut (torch before 1.6 wrote none: load and save it there)"
+            .to_owned()
+    })
 }
 
 fn read_entry(bytes: &[u8], at: usize) -> Result<File<'_>, String> {
@@ -159,20 +161,20 @@ pub(super) fn stored(files: &[(&str, &[u8])]) -> Vec<u8> {
     let (mut out, mut directory) = (Vec::new(), Vec::new());
     for (name, content) in files {
         let local = out.len() as u32;
-        let mut fields = vec![0_u8; 4];
-        fields.extend([0; 6]);
+        // Versions, flags, method (stored), time and date are all 0.
+        let mut fields = vec![0_u8; 10];
         fields.extend(crc32(content).to_le_bytes());
         fields.extend((content.len() as u32).to_le_bytes());
         fields.extend((content.len() as u32).to_le_bytes());
         fields.extend((name.len() as u16).to_le_bytes());
         fields.extend([0; 2]);
         out.extend(LOCAL_SIGNATURE);
-        out.extend(&fields[2..]);
+        out.extend(&fields);
         out.extend(name.as_bytes());
         out.extend(*content);
         directory.extend(ENTRY_SIGNATURE);
         directory.extend([0; 2]);
-        directory.extend(&fields[2..]);
+        directory.extend(&fields);
         directory.extend([0; 10]);
         directory.extend(local.to_le_bytes());
         directory.extend(name.as_bytes());

@@ -705,3 +705,197 @@ impl Walk<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::archive::stored;
+    use super::*;
+
+    fn parse(pickle: &[u8], storage: &[u8]) -> Result<PtCheckpoint, String> {
+        let bytes = stored(&[("m/data.pkl", pickle), ("m/data/0", storage)]);
+        parse_pt(&bytes).map_err(|refused| refused.to_string())
+    }
+
+    fn text(out: &mut Vec<u8>, text: &str) {
+        out.push(b'X');
+        out.extend((text.len() as u32).to_le_bytes());
+        out.extend(text.as_bytes());
+    }
+
+    /// `{name: tensor}` with the tensor's bytes in storage 0, as torch writes it.
+    fn state_dict(name: &str, class: &str, offset: u8, shape: &[u8], strides: &[u8]) -> Vec<u8> {
+        let mut out = b"\x80\x02}(".to_vec();
+        text(&mut out, name);
+        out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+        text(&mut out, "storage");
+        out.extend(format!("ctorch\n{class}\n").as_bytes());
+        text(&mut out, "0");
+        text(&mut out, "cpu");
+        out.extend(b"K\x06tQ");
+        out.extend([b'K', offset]);
+        for sizes in [shape, strides] {
+            out.push(b'(');
+            out.extend(sizes.iter().flat_map(|&size| [b'K', size]));
+            out.push(b't');
+        }
+        out.extend(b"\x89ccollections\nOrderedDict\n)RtRu.");
+        out
+    }
+
+    fn floats(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn a_view_into_a_storage_is_read_by_its_strides() {
+        let pickle = state_dict("w", "FloatStorage", 1, &[2, 2], &[1, 2]);
+        let read = parse(&pickle, &floats(&[9.0, 1.0, 2.0, 3.0, 4.0])).unwrap();
+        assert_eq!(
+            read.tensors.get("w"),
+            Some((&[2, 2][..], &[1.0, 3.0, 2.0, 4.0][..]))
+        );
+    }
+
+    // python3 -c "import numpy as n; print(n.array([1, -2.5, 65504, 6e-8, 6.104e-05, n.inf], n.float16).view(n.uint16))"
+    #[test]
+    fn half_precision_becomes_exactly_the_same_numbers() {
+        let halves: [u16; 6] = [15360, 49408, 31743, 1, 1024, 31744];
+        let bytes: Vec<u8> = halves.iter().flat_map(|h| h.to_le_bytes()).collect();
+        let pickle = state_dict("w", "HalfStorage", 0, &[6], &[1]);
+        let read = parse(&pickle, &bytes).unwrap();
+        let smallest = 2.0_f32.powi(-24);
+        let expected = [
+            1.0,
+            -2.5,
+            65504.0,
+            smallest,
+            2.0_f32.powi(-14),
+            f32::INFINITY,
+        ];
+        assert_eq!(read.tensors.get("w").unwrap().1, expected);
+    }
+
+    #[test]
+    fn tensors_that_do_not_fit_their_storage_are_refused_by_name() {
+        let storage = floats(&[0.0; 4]);
+        let cases = [
+            (
+                ("FloatStorage", 0, [3, 2], [2, 1]),
+                "w: shape [3, 2] from a storage of 4 numbers",
+            ),
+            (
+                ("FloatStorage", 0, [255, 255], [0, 0]),
+                "w: shape [255, 255] from a storage of 4 numbers",
+            ),
+            (
+                ("FloatStorage", 1, [2, 2], [2, 1]),
+                "w: value 3 lies outside its storage of 4 numbers",
+            ),
+            (
+                ("QUInt8Storage", 0, [2, 2], [2, 1]),
+                "w: torch.QUInt8Storage is not understood",
+            ),
+            (
+                ("LongStorage", 0, [1, 1], [1, 1]),
+                "no tensor of floating point in the checkpoint",
+            ),
+        ];
+        for ((class, offset, shape, strides), expected) in cases {
+            let pickle = state_dict("w", class, offset, &shape, &strides);
+            assert_eq!(parse(&pickle, &storage).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn malformed_pickles_end_in_a_message() {
+        let cases: [(&[u8], &str); 8] = [
+            (b"", "data.pkl, byte 0: ends before 1 more bytes"),
+            (b"\x80\x02.", "data.pkl, byte 3: the stack is empty"),
+            (b"i", "data.pkl, byte 1: opcode 0x69 is not understood"),
+            (b"h\x07.", "data.pkl, byte 2: recalls what was never kept"),
+            (
+                b"X\xff\xff\xff\xff",
+                "data.pkl, byte 5: ends before 4294967295 more bytes",
+            ),
+            (b"}(Nu.", "data.pkl, byte 4: a key without value"),
+            (b"NNR.", "data.pkl, byte 3: calls what is no global name"),
+            (b"N.", "no tensor of floating point in the checkpoint"),
+        ];
+        for (pickle, expected) in cases {
+            assert_eq!(parse(pickle, b"").unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn a_dictionary_that_holds_itself_does_not_hang() {
+        // d = {}; d["a"] = d
+        let mut own = b"}q\x00".to_vec();
+        text(&mut own, "a");
+        own.extend(b"h\x00s.");
+        let refused = parse(&own, b"").unwrap_err();
+        assert!(refused.contains("nested deeper than 64"), "{refused}");
+        // Thirty dictionaries, each holding the one before twice: 2^30 ways.
+        let mut wide = b"}q\x00".to_vec();
+        for level in 1..=30 {
+            wide.extend([b'}', b'q', level]);
+            for key in ["a", "b"] {
+                text(&mut wide, key);
+                wide.extend([b'h', level - 1, b's']);
+            }
+        }
+        wide.push(b'.');
+        let refused = parse(&wide, b"").unwrap_err();
+        assert!(refused.contains("more than 1000000 places"), "{refused}");
+    }
+
+    #[test]
+    fn nothing_is_run_and_a_strange_parameter_is_not_lost_silently() {
+        // An object whose only parameter is the result of a call that is not understood.
+        let mut pickle = b"cm\nNet\n)\x81}".to_vec();
+        text(&mut pickle, "_parameters");
+        pickle.push(b'}');
+        text(&mut pickle, "w");
+        pickle.extend(b"cos\nsystem\n)Rssb.");
+        let refused = parse(&pickle, b"").unwrap_err();
+        assert!(refused.ends_with("is not an ordinary tensor"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_no_checkpoint_is_refused() {
+        let refusal = |bytes: &[u8]| parse_pt(bytes).unwrap_err().to_string();
+        assert!(refusal(b"").starts_with("no zip archive"));
+        assert!(refusal(&[0; 100]).starts_with("no zip archive"));
+        assert_eq!(
+            refusal(&stored(&[("readme", b"")])),
+            "no data.pkl: not a checkpoint of torch"
+        );
+        let big = stored(&[("data.pkl", b"N."), ("byteorder", b"big")]);
+        assert_eq!(refusal(&big), "byteorder is not little");
+        let missing = state_dict("w", "FloatStorage", 0, &[1], &[1]);
+        let missing = stored(&[("m/data.pkl", &missing)]);
+        assert_eq!(refusal(&missing), "m/data/0 is missing");
+    }
+
+    #[test]
+    fn the_official_checkpoint_has_all_its_tensors() {
+        let data = std::env::var("WBC_DATA").unwrap_or_else(|_| {
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data").to_owned()
+        });
+        let path = Path::new(&data).join("pretrained/yolov5n.pt");
+        if !path.exists() {
+            println!("skipped: no WBC_DATA");
+            return;
+        }
+        let read = read_pt(&path).unwrap();
+        // 57 convolutions of 5 tensors and a step counter each, 3 heads of 2, the anchors.
+        assert_eq!((read.tensors.len(), read.n_integers), (292, 57));
+        let weights = read
+            .tensors
+            .iter()
+            .filter(|(name, ..)| !name.contains("running_") && !name.ends_with("anchors"));
+        // attridet.md, 8.1: parameters of n with 80 classes.
+        assert_eq!(weights.map(|(_, _, v)| v.len()).sum::<usize>(), 1_872_157);
+        let head = read.tensors.expect("model.24.m.0.weight", &[255, 64, 1, 1]);
+        assert!(head.unwrap().iter().all(|weight| weight.is_finite()));
+    }
+}
