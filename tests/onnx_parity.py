@@ -135,8 +135,10 @@ def main():
         print("\t".join(str(cell) for cell in row[:5]) + "".join(f"\t{x:.3g}" for x in row[5:]))
     worst = max(row[6] for row in rows)
     if arguments.json:
-        table = [dict(zip(columns, row)) for row in rows]
-        arguments.json.write_text(json.dumps({"worst_rel": worst, "rows": table}, indent=1))
+        # JSON has no infinity; null stands for it.
+        finite = [[None if cell == float("inf") else cell for cell in row] for row in rows]
+        table = [dict(zip(columns, row)) for row in finite]
+        arguments.json.write_text(json.dumps({"rows": table}, indent=1, allow_nan=False))
     within = worst <= arguments.tolerance
     verdict = "within" if within else "ABOVE"
     print(f"worst relative difference {worst:.3g}, {verdict} {arguments.tolerance:g}", file=sys.stderr)

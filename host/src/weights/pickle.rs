@@ -20,6 +20,12 @@ const VALUES_MAX: usize = 256 << 20;
 /// Deepest nesting of modules.
 const DEPTH_MAX: usize = 64;
 
+/// Longest name of a tensor, a class or a function, in bytes.
+const NAME_MAX: usize = 1024;
+
+/// Most dimensions of a tensor.
+const DIMENSIONS_MAX: usize = 8;
+
 /// Most places looked at, however often they refer to each other.
 const VISITS_MAX: usize = 1_000_000;
 
@@ -403,9 +409,12 @@ impl<'a> Machine<'a> {
                 self.set_items(items)?;
             }
             0x93 => {
-                let name = self.pop()?;
-                let module = self.pop()?;
-                let name = format!("{}.{}", text_of(&module)?, text_of(&name)?);
+                let (name, module) = (self.pop()?, self.pop()?);
+                let (name, module) = (text_of(&name)?, text_of(&module)?);
+                if name.len() + module.len() > NAME_MAX {
+                    return Err(format!("a global name of more than {NAME_MAX} bytes"));
+                }
+                let name = format!("{module}.{name}");
                 self.stack.push(Item::Global(name.into()));
             }
             b'Q' => {
@@ -435,13 +444,12 @@ impl<'a> Machine<'a> {
         let Item::Global(name) = function else {
             return Err("calls what is no global name".to_owned());
         };
-        let arguments = self.items(arguments)?.to_vec();
         Ok(match &**name {
             "collections.OrderedDict" => self.dict(),
-            "torch._utils._rebuild_tensor_v2" => self.tensor(&arguments)?,
+            "torch._utils._rebuild_tensor_v2" => self.tensor(self.items(arguments)?)?,
             "torch._utils._rebuild_parameter" => {
-                let inner = arguments.first().ok_or("a parameter without tensor")?;
-                inner.clone()
+                let inner = self.items(arguments)?.first();
+                inner.ok_or("a parameter without tensor")?.clone()
             }
             _ => {
                 self.objects.push(Item::Nothing);
@@ -490,7 +498,11 @@ impl<'a> Machine<'a> {
     }
 
     fn sizes(&self, item: &Item) -> Result<Vec<usize>, String> {
-        let sizes = self.items(item)?.iter().map(|item| match item {
+        let items = self.items(item)?;
+        if items.len() > DIMENSIONS_MAX {
+            return Err(format!("a tensor of {} dimensions", items.len()));
+        }
+        let sizes = items.iter().map(|item| match item {
             Item::Int(size) => size_of_int(*size),
             other => Err(format!("a size is {other:?}")),
         });
@@ -646,11 +658,12 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn enter(&mut self, item: &Item, path: &mut String, depth: usize) -> Result<(), PtError> {
         self.visits += 1;
-        if depth > DEPTH_MAX || self.visits > VISITS_MAX {
+        if depth > DEPTH_MAX || self.visits > VISITS_MAX || path.len() > NAME_MAX {
             return Err(PtError::Tensor {
-                name: path.clone(),
+                name: path.chars().take(64).collect(),
                 reason: format!(
-                    "nested deeper than {DEPTH_MAX} or referring to more than {VISITS_MAX} places"
+                    "nested deeper than {DEPTH_MAX}, referring to more than {VISITS_MAX} places or \
+                     named with more than {NAME_MAX} bytes"
                 ),
             });
         }
@@ -823,6 +836,24 @@ mod tests {
         ];
         for (pickle, expected) in cases {
             assert_eq!(parse(pickle, b"").unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn a_changed_or_cut_pickle_never_panics() {
+        let whole = state_dict("w", "FloatStorage", 0, &[2, 2], &[2, 1]);
+        let storage = floats(&[1.0, 2.0, 3.0, 4.0]);
+        assert!(parse(&whole, &storage).is_ok());
+        for at in 0..whole.len() {
+            assert!(parse(&whole[..at], &storage).is_err(), "cut to {at}");
+            for byte in 0..=u8::MAX {
+                let mut changed = whole.clone();
+                changed[at] = byte;
+                // Whatever is still read has the numbers its storage holds.
+                if let Ok(read) = parse(&changed, &storage) {
+                    assert!(read.tensors.iter().all(|(_, _, values)| values.len() <= 4));
+                }
+            }
         }
     }
 
