@@ -17,17 +17,12 @@ const STRIP: usize = 16;
 
 /// Fills the picture with the light that passes an empty field: uneven lamp, stained plasma.
 pub(super) fn illuminate(spec: &FieldSpec, window: &Window, picture: &mut RgbViewMut<'_>) {
-    let mut random = Random::new(sub_seed(spec.seed, 0x11f7));
-    let [slope_x, slope_y] = random.direction().map(|part| part * spec.gradient);
-    let vignette = spec.gradient * random.between(0.2, 0.8);
-    let seed = random.bits() as u32;
-    let plasma = Plasma::new(window, seed);
+    let lamp = Lamp::new(spec, window);
+    let plasma = Plasma::new(window, sub_seed(spec.seed, 0x91a5) as u32);
     let [width, height] = window.size;
     for row in 0..height {
-        let v = 2.0 * (row as f32 + 0.5) / height as f32 - 1.0;
         for column in 0..width {
-            let u = 2.0 * (column as f32 + 0.5) / width as f32 - 1.0;
-            let lamp = 1.0 + (slope_x * u + slope_y * v) / 2.0 - vignette * (u * u + v * v) / 2.0;
+            let lamp = lamp.at(column, row);
             let stained = if spec.plasma > 0.0 {
                 spec.plasma * plasma.amount(column, row)
             } else {
@@ -39,6 +34,31 @@ pub(super) fn illuminate(spec: &FieldSpec, window: &Window, picture: &mut RgbVie
                 *value = (255.0 * spec.cast[c] * lamp * (1.0 - tint) + 0.5) as u8;
             }
         }
+    }
+}
+
+/// The lamp, fixed to the camera: a slope and a fall towards the corners.
+pub(super) struct Lamp {
+    slope: [f32; 2],
+    vignette: f32,
+    size: [f32; 2],
+}
+
+impl Lamp {
+    pub(super) fn new(spec: &FieldSpec, window: &Window) -> Self {
+        let mut random = Random::new(sub_seed(spec.seed, 0x11f7));
+        Self {
+            slope: random.direction().map(|part| part * spec.gradient / 2.0),
+            vignette: spec.gradient * random.between(0.1, 0.4),
+            size: window.size.map(|side| side as f32),
+        }
+    }
+
+    /// Brightness at a pixel, 1 in the middle of the field.
+    pub(super) fn at(&self, column: i32, row: i32) -> f32 {
+        let u = 2.0 * (column as f32 + 0.5) / self.size[0] - 1.0;
+        let v = 2.0 * (row as f32 + 0.5) / self.size[1] - 1.0;
+        1.0 + self.slope[0] * u + self.slope[1] * v - self.vignette * (u * u + v * v)
     }
 }
 
