@@ -13,6 +13,7 @@ use shared::class::ClassTable;
 use shared::geometry::{BBox, Image, Size};
 
 mod bounded;
+mod coco;
 mod duplicates;
 mod join;
 mod open;
