@@ -15,6 +15,7 @@ use shared::geometry::{BBox, Image, Size};
 mod bounded;
 mod coco;
 mod duplicates;
+mod fingerprint;
 mod join;
 mod open;
 mod picture;
@@ -22,15 +23,21 @@ mod problem;
 #[cfg(test)]
 mod real_data;
 mod scan;
+mod split;
 mod text;
 mod voc;
 mod wbcatt;
+mod write;
 mod yaml;
 
+pub use duplicates::{LeakReport, remove_leaks};
+pub use fingerprint::fingerprint;
 pub use join::join;
 pub use open::{GroupRule, OpenOptions, open};
 pub use picture::{PictureHeader, read_header};
 pub use problem::{DataError, Mode, Problem, ReadReport};
+pub use split::{SplitPlan, SplitReport, resplit};
+pub use write::{Format, Placement, WriteReport, write};
 
 /// Which part of a data set a picture belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
