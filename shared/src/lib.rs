@@ -14,6 +14,7 @@ pub mod cell;
 pub mod class;
 pub mod contract;
 pub mod detect;
+pub mod differential;
 pub mod fit;
 pub mod geometry;
 pub mod head;
