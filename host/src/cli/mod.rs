@@ -1,5 +1,6 @@
 //! The command line: one file a command. Only here is printed.
 
+mod data;
 mod data_args;
 mod export;
 mod picture_out;
@@ -19,6 +20,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Look at data sets, bring them into another form.
+    #[command(subcommand)]
+    Data(data::DataCommand),
     /// Train a detector with attributes.
     Train(Box<train::TrainArgs>),
     /// Score a checkpoint on a split.
@@ -36,6 +40,7 @@ impl Cli {
     /// Whatever stopped it; [`crate::exit::code`] says with which exit code.
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
+            Command::Data(command) => data::run(command),
             Command::Train(args) => train::run(*args),
             Command::Val(args) => val::run(&args),
             Command::Predict(args) => predict::run(&args),

@@ -21,7 +21,7 @@ use super::open::{OpenOptions, folder_name, group_of};
 use super::problem::{Collector, DataError};
 use super::scan::{is_picture_name, picture_size};
 use super::text::ClassMap;
-use super::voc::clip;
+use super::voc::{IGNORED, clip};
 use super::yaml::known_schema;
 use super::{Dataset, Sample, Split};
 
@@ -148,6 +148,10 @@ pub(crate) fn open_coco(path: &Path, options: &OpenOptions) -> Result<Dataset, D
     let (mut samples, by_id) = reader.samples(file.images, split, options);
     let mut seen = HashSet::new();
     for (index, annotation) in file.annotations.iter().enumerate() {
+        if reader.is_ignored(annotation, options) {
+            reader.problems.leave_out(IGNORED, 1);
+            continue;
+        }
         reader.annotate(index, annotation, &mut samples, &by_id, &mut seen);
     }
     let mut report = reader.problems.finish()?;
@@ -200,6 +204,12 @@ fn schema_of_annotations(
 }
 
 impl Reader<'_> {
+    fn is_ignored(&self, annotation: &Map<String, Value>, options: &OpenOptions) -> bool {
+        let id = annotation.get("category_id").map(Value::to_string);
+        let known = id.and_then(|id| self.classes.get(&id));
+        known.is_some_and(|(name, _)| options.ignores(name))
+    }
+
     /// One sample a file name (`None` = refused), and the sample's position by image id.
     #[allow(clippy::type_complexity)]
     fn samples(

@@ -45,9 +45,16 @@ pub struct OpenOptions {
     pub columns: Option<ColumnLayout>,
     /// Attributes of label files whose data YAML does not declare them.
     pub schema: Option<AttributeSchema>,
+    /// Classes whose boxes are left out unread, so that what is wrong with them does not matter.
+    pub ignore_classes: Vec<String>,
 }
 
 impl OpenOptions {
+    /// Whether boxes of that class are left out.
+    pub(crate) fn ignores(&self, class: &str) -> bool {
+        self.ignore_classes.iter().any(|ignored| ignored == class)
+    }
+
     /// Refuses anything that is wrong.
     pub fn strict() -> Self {
         Self {

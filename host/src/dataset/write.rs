@@ -19,6 +19,11 @@ use shared::label::{ColumnLayout, LabelLine};
 use super::problem::DataError;
 use super::{Dataset, Sample, Split};
 
+/// Keys of a COCO annotation that an attribute may not be called.
+const COCO_KEYS: [&str; 8] = [
+    "id", "image_id", "category_id", "category_name", "bbox", "area", "iscrowd", "segmentation",
+];
+
 /// What to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -48,8 +53,9 @@ pub struct WriteReport {
     pub cells: usize,
     /// Pictures that got another name because two had the same.
     pub renamed: usize,
-    /// Labelled regions that label files cannot say, because the picture has no cell.
-    pub regions_lost: usize,
+    /// Pictures of a sparse set without any cell: a label file without rows cannot say which part
+    /// was looked at, and a reader leaves them out.
+    pub sparse_lost: usize,
 }
 
 /// Writes `data` to the folder `out`, which must not exist or be empty.
@@ -70,7 +76,7 @@ pub fn write(
         ));
     }
     let mut draft = out.as_os_str().to_owned();
-    draft.push(".part");
+    draft.push(".leuko-part");
     let draft = PathBuf::from(draft);
     if draft.exists() {
         fs::remove_dir_all(&draft).map_err(DataError::io(&draft))?;
@@ -85,7 +91,7 @@ pub fn write(
             pictures: data.split_counts(),
             cells: data.samples.iter().map(|sample| sample.cells.len()).sum(),
             renamed,
-            regions_lost: 0,
+            sparse_lost: 0,
         },
     };
     writer.pictures(placement)?;
@@ -231,7 +237,7 @@ impl Writer<'_> {
             self.save(&path, text)?;
             rows.push([csv_cell(name), csv_cell(&sample.group)]);
             if columns == ColumnLayout::PatchAttributes && sample.cells.is_empty() {
-                self.report.regions_lost += usize::from(sample.region.is_some());
+                self.report.sparse_lost += 1;
             }
         }
         let path = self.folder.join("groups.csv");
@@ -289,6 +295,12 @@ impl Writer<'_> {
     }
 
     fn coco(&self) -> Result<(), DataError> {
+        if let Some((_, attribute)) =
+            self.data.schema.iter().find(|(_, a)| COCO_KEYS.contains(&a.name.as_str()))
+        {
+            let detail = format!("expected no attribute called like a key of COCO, found {}", attribute.name);
+            return Err(DataError::file(self.folder, detail));
+        }
         let folder = self.create("annotations")?;
         let mut annotation_id = 0u64;
         for split in Split::ALL {
@@ -360,9 +372,18 @@ fn category((id, name): (usize, &str)) -> Value {
     json!({"id": id, "name": name, "supercategory": "white cell"})
 }
 
+/// First characters that make a spreadsheet calculate, and the quote that stops it.
+const GUARDED: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\''];
+
+/// The text that [`csv_cell`] made a cell of.
+pub(crate) fn text_of_csv_cell(cell: &str) -> &str {
+    let rest = cell.strip_prefix('\'').filter(|rest| rest.starts_with(GUARDED));
+    rest.unwrap_or(cell)
+}
+
 /// A cell that no spreadsheet takes for a formula.
 pub(crate) fn csv_cell(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+    if text.starts_with(GUARDED) {
         format!("'{text}")
     } else {
         text.to_owned()
