@@ -1,5 +1,6 @@
 //! The command line: one file a command. Only here is printed.
 
+mod data;
 mod data_args;
 
 
@@ -19,6 +20,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Look at data sets, bring them into another form.
+    #[command(subcommand)]
+    Data(data::DataCommand),
     /// Train a detector with attributes.
     Train(Box<train::TrainArgs>),
 }
@@ -30,6 +34,7 @@ impl Cli {
     /// Whatever stopped it; [`crate::exit::code`] says with which exit code.
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
+            Command::Data(command) => data::run(command),
             Command::Train(args) => train::run(*args),
         }
     }
