@@ -21,7 +21,7 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = error.downcast_ref::<TrainError>() {
         return match error {
             TrainError::Interrupted => Some(130),
-            TrainError::Empty { .. } => Some(3),
+            TrainError::Empty { .. } | TrainError::Data(_) => Some(3),
             TrainError::Resume(_) => Some(4),
             TrainError::Checkpoint(inner) => code_of(inner),
             TrainError::Picture(inner) => code_of(inner),

@@ -257,7 +257,8 @@ fn check(input: &Input, pixels: bool, as_json: bool) -> anyhow::Result<()> {
     let mut leaks = None;
     if pixels {
         let mode = if input.lenient { Mode::Lenient } else { Mode::Strict };
-        data.report.absorb(check_pixels(&mut data, mode)?);
+        let unreadable = check_pixels(&mut data, mode)?;
+        data.report.absorb(unreadable);
         leaks = Some(remove_leaks(&mut data)?);
     }
     let [train, val, test] = data.split_counts();

@@ -313,6 +313,7 @@ impl Walk<'_> {
 
 #[cfg(test)]
 mod tests {
+    use crate::dataset::real_data::wbc_data;
     use super::super::archive::stored;
     use super::*;
 
@@ -501,14 +502,10 @@ mod tests {
 
     #[test]
     fn the_official_checkpoint_has_all_its_tensors() {
-        let data = std::env::var("WBC_DATA").unwrap_or_else(|_| {
-            concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data").to_owned()
-        });
-        let path = Path::new(&data).join("pretrained/yolov5n.pt");
-        if !path.exists() {
-            println!("skipped: no WBC_DATA");
+        let Some(folder) = wbc_data("pretrained") else {
             return;
-        }
+        };
+        let path = folder.join("yolov5n.pt");
         let read = read_pt(&path).unwrap();
         // 57 convolutions of 5 tensors and a step counter each, 3 heads of 2, the anchors.
         assert_eq!((read.tensors.len(), read.n_integers), (292, 57));
