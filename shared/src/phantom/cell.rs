@@ -87,8 +87,8 @@ pub(super) struct WhiteCell {
     vacuoles: Vec<Disc, 6>,
     radius: f32,
     fringe: f32,
-    /// Direction in which a crushed cell was smeared.
-    smear: [f32; 2],
+    /// Direction in which a crushed cell was smeared and granules are laid out.
+    direction: [f32; 2],
     seed: u32,
 }
 
@@ -121,7 +121,7 @@ impl WhiteCell {
             vacuoles: Vec::new(),
             radius,
             fringe,
-            smear: random.direction(),
+            direction: random.direction(),
             seed: random.bits() as u32,
         };
         if morphology.artefact.is_none() {
@@ -284,6 +284,8 @@ impl WhiteCell {
 
     fn granules_over(&self, light: Light, x: f32, y: f32, strength: f32) -> Light {
         let seed = self.seed ^ 31;
+        let [c, s] = self.direction;
+        let (x, y) = (x * c + y * s, y * c - x * s);
         let (grain, colour, cover) = match self.morphology.granules {
             Granules::None => return light,
             Granules::FinePink => (
@@ -346,7 +348,7 @@ impl WhiteCell {
     }
 
     fn smudge_light(&self, x: f32, y: f32, edge: f32) -> Light {
-        let [c, s] = self.smear;
+        let [c, s] = self.direction;
         let (along, across) = (x * c + y * s, y * c - x * s);
         let streak = noise(self.seed ^ 51, along * 0.28, across * 1.2);
         let fine = noise(self.seed ^ 52, x * 2.3, y * 2.3);

@@ -404,9 +404,11 @@ impl Extent {
         self.all += 1;
         if visible {
             self.inside += 1;
-            for axis in 0..2 {
-                self.low[axis] = self.low[axis].min(pixel[axis]);
-                self.high[axis] = self.high[axis].max(pixel[axis] + 1);
+            for (low, at) in self.low.iter_mut().zip(pixel) {
+                *low = at.min(*low);
+            }
+            for (high, at) in self.high.iter_mut().zip(pixel) {
+                *high = (at + 1).max(*high);
             }
         }
     }
