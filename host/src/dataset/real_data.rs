@@ -9,7 +9,7 @@ use shared::class::{ClassTable, WBCATT_CLASSES};
 use super::*;
 
 /// The folder of the real sets: `WBC_DATA`, else `../shared/data` from the project's root.
-fn wbc_data(set: &str) -> Option<PathBuf> {
+pub(crate) fn wbc_data(set: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("WBC_DATA").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")),
         PathBuf::from,
@@ -76,7 +76,7 @@ fn wbcatt_without_derived_boxes_is_what_people_drew() {
         data.samples.len() + data.report.dropped["picture without a box"],
         10_298 - 6
     );
-    let described = |cell: &&shared::cell::Cell| cell.class.is_some();
+    let described = |cell: &&Cell| cell.class.is_some();
     for sample in &data.samples {
         assert_eq!(
             sample.cells.iter().filter(described).count(),

@@ -13,7 +13,7 @@ use tch::{Device, nn};
 
 use crate::augment::Augmentation;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
-use crate::dataset::{Dataset, Sample, Split};
+use crate::dataset::{DataError, Dataset, Sample, Split, fingerprint};
 use crate::loader::{Batch, EpochPlan, Loader};
 use crate::loss::{LossWeights, loss};
 use crate::model::{Variant, Yolov5, default_levels, scaled};
@@ -84,6 +84,9 @@ pub enum TrainError {
     /// A picture.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// The data set.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -212,7 +215,7 @@ impl<'a> Run<'a> {
         stop: &'a AtomicBool,
     ) -> Result<Self, TrainError> {
         tch::manual_seed(plan.seed as i64);
-        let data_fingerprint = data.fingerprint().map_err(TrainError::Resume)?;
+        let data_fingerprint = fingerprint(data)?;
         let state = match &resume {
             Some(from) => from.run.clone(),
             None => RunState {
