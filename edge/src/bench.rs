@@ -195,7 +195,9 @@ fn jpeg_of(picture: &Picture) -> Vec<u8> {
 /// `VmHWM` of the process, which the kernel gives in KiB.
 fn peak_rss_mb() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some((kib * 1.024).round() / 1e3)
 }
@@ -208,7 +210,10 @@ mod tests {
     fn median_and_p95_are_the_nearest_ranks() {
         let times = Sorted::new((1..=100).rev().map(Duration::from_millis));
         assert_eq!((times.at(0.5), times.at(0.95)), (50.0, 95.0));
-        assert_eq!(Sorted::new([Duration::from_millis(7)].into_iter()).at(0.95), 7.0);
+        assert_eq!(
+            Sorted::new([Duration::from_millis(7)].into_iter()).at(0.95),
+            7.0
+        );
         assert_eq!(Sorted::new([].into_iter()).at(0.5), 0.0);
     }
 }

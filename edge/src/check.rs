@@ -70,7 +70,10 @@ impl fmt::Display for CheckReport {
         writeln!(f, "sha-256   {}", self.model_sha256)?;
         writeln!(f, "contract  yes: input, outputs, weights and a trial run")?;
         if self.golden.is_empty() {
-            writeln!(f, "golden    none recorded in the contract, nothing to compare")?;
+            writeln!(
+                f,
+                "golden    none recorded in the contract, nothing to compare"
+            )?;
         }
         for field in &self.golden {
             let answer = if field.passed() { "yes" } else { "no" };

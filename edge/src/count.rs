@@ -10,8 +10,7 @@ use shared::differential::{ClassSet, Differential};
 pub const LIMITS_NOTE: &str = "95 % limits (Clopper-Pearson) cover the error of counting only.";
 
 /// Stands on every result.
-pub const RESEARCH_NOTE: &str =
-    "For research use only. Not for use in diagnostic procedures.";
+pub const RESEARCH_NOTE: &str = "For research use only. Not for use in diagnostic procedures.";
 
 /// A class's line.
 #[derive(Clone, Debug, PartialEq, Serialize)]

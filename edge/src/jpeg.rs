@@ -165,10 +165,7 @@ mod tests {
 
     #[test]
     fn an_end_before_any_picture_is_no_picture() {
-        assert_eq!(
-            walk(&[0xff, 0xd8, 0xff, 0xd9]),
-            Err(MarkerError::NoPicture)
-        );
+        assert_eq!(walk(&[0xff, 0xd8, 0xff, 0xd9]), Err(MarkerError::NoPicture));
         assert_eq!(
             walk(&[0xff, 0xd8, 0x12, 0x34]),
             Err(MarkerError::NoMarker { at: 2, got: 0x12 })

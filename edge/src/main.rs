@@ -10,8 +10,8 @@ use edge::exit::Failure;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let mut print = std::io::stdout().lock();
-    let outcome = edge::commands::run(cli, &mut print)
-        .and_then(|()| print.flush().map_err(Failure::from));
+    let outcome =
+        edge::commands::run(cli, &mut print).and_then(|()| print.flush().map_err(Failure::from));
     match outcome {
         Ok(()) => ExitCode::from(edge::exit::OK),
         Err(failure) => {

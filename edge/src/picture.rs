@@ -188,6 +188,7 @@ pub fn decode(bytes: &[u8]) -> Result<Picture, PictureError> {
     match bytes {
         [] => Err(PictureError::Empty),
         [0x89, b'P', b'N', b'G', ..] => {
+            png_size(bytes).map_or(Ok(()), legal_sides)?;
             // Some limits concern the chunks before the picture and are taken here only.
             let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits.clone());
             finish(decoder.map_err(damaged)?, limits, 0)
@@ -246,6 +247,15 @@ fn finish(
     Picture::new(rgb.into_bytes(), size).map_err(|error| PictureError::Damaged(error.to_string()))
 }
 
+/// Width and height as the header chunk has them, so that a refusal can name them.
+fn png_size(bytes: &[u8]) -> Option<Size> {
+    let side = |at: usize| {
+        let side = bytes.get(at..at + 4)?;
+        Some(u32::from_be_bytes(side.try_into().ok()?))
+    };
+    Some(Size::new(side(16)?, side(20)?))
+}
+
 fn legal_sides(size: Size) -> Result<(), PictureError> {
     let legal = |side| (1..=SIDE_MAX).contains(&side);
     if legal(size.width) && legal(size.height) {
@@ -258,3 +268,6 @@ fn legal_sides(size: Size) -> Result<(), PictureError> {
 fn damaged(error: ImageError) -> PictureError {
     PictureError::Damaged(error.to_string().replace(['\n', '\r'], " "))
 }
+
+#[cfg(test)]
+mod tests;

@@ -190,8 +190,8 @@ fn check_input(model: &InferenceModel, contract: &ModelContract) -> Result<(), R
     }
     let fact = model.input_fact(0).map_err(graph)?;
     let shape = fact.shape.as_concrete_finite().map_err(graph)?;
-    let is_canvas = shape.as_deref() == Some(&expected_shape[..])
-        && fact.datum_type == u8::datum_type().into();
+    let is_canvas =
+        shape.as_deref() == Some(&expected_shape[..]) && fact.datum_type == u8::datum_type().into();
     if is_canvas {
         return Ok(());
     }
@@ -218,10 +218,7 @@ fn check_outputs(model: &TypedModel, contract: &ModelContract) -> Result<(), Ref
             return Err(Refusal::Output {
                 level,
                 expected: described("F32", &expected),
-                got: described(
-                    &format!("{:?}", fact.datum_type),
-                    shape.unwrap_or_default(),
-                ),
+                got: described(&format!("{:?}", fact.datum_type), shape.unwrap_or_default()),
             });
         }
     }
@@ -300,3 +297,6 @@ fn payload_of(payload: &dyn Any) -> String {
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("a panic without words").to_owned()
 }
+
+#[cfg(test)]
+mod tests;

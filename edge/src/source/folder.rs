@@ -180,3 +180,6 @@ fn escaped(bytes: &[u8]) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests;
