@@ -3,4 +3,20 @@
 //! It never talks to a camera and never counts: that is the station's work. It meets the station in
 //! two files only, the ONNX model with its contract and `detections.jsonl`.
 
+pub mod assign;
+pub mod augment;
+pub mod checkpoint;
+pub mod cli;
 pub mod dataset;
+pub mod device;
+pub mod eval;
+pub mod exit;
+pub mod loader;
+pub mod loss;
+pub mod model;
+pub mod onnx;
+pub mod optim;
+pub mod picture;
+pub mod train;
+pub mod validate;
+pub mod weights;

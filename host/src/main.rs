@@ -1,3 +1,17 @@
 //! `leuko-host`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // Before anything touches a tensor; the library must stay loaded as long as the process lives.
+    std::mem::forget(host::device::load_cuda());
+    match host::cli::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("leuko-host: {error:#}");
+            ExitCode::from(host::exit::code(&error))
+        }
+    }
+}

@@ -1,11 +1,35 @@
 //! Labelled pictures, whatever format they came in.
+//!
+//! [`open`] reads, [`join`] brings several sets to one table of names, [`remove_leaks`] keeps what
+//! is judged on out of what is learned from, and [`write`] gives a set to other tools. Pictures
+//! stay on disk: only their headers are read here. Nothing a data file says is ever executed, and
+//! whatever is left out is counted in [`ReadReport`].
 
 use std::path::PathBuf;
 
 use shared::attribute::AttributeSchema;
 use shared::cell::Cell;
 use shared::class::ClassTable;
-use shared::geometry::Size;
+use shared::geometry::{BBox, Image, Size};
+
+mod bounded;
+mod duplicates;
+mod join;
+mod open;
+mod picture;
+mod problem;
+#[cfg(test)]
+mod real_data;
+mod scan;
+mod text;
+mod voc;
+mod wbcatt;
+mod yaml;
+
+pub use join::join;
+pub use open::{GroupRule, OpenOptions, open};
+pub use picture::{PictureHeader, read_header};
+pub use problem::{DataError, Mode, Problem, ReadReport};
 
 /// Which part of a data set a picture belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +40,36 @@ pub enum Split {
     Val,
     /// Looked at once.
     Test,
+}
+
+impl Split {
+    /// All three, in order.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
+
+    /// `train`, `val` or `test`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+        }
+    }
+
+    /// The split of that name; `valid` and `validation` are `val` too.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "train" => Some(Self::Train),
+            "val" | "valid" | "validation" => Some(Self::Val),
+            "test" => Some(Self::Test),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// One picture and its truth.
@@ -31,6 +85,8 @@ pub struct Sample {
     pub group: String,
     /// The white cells on it.
     pub cells: Vec<Cell>,
+    /// The only part somebody labelled, in sparse sets; `None` = all of it.
+    pub region: Option<BBox<Image>>,
 }
 
 /// A data set in memory; pictures stay on disk.
@@ -44,4 +100,20 @@ pub struct Dataset {
     pub schema: AttributeSchema,
     /// In the order of their paths.
     pub samples: Vec<Sample>,
+    /// What was read, and what was left out.
+    pub report: ReadReport,
+}
+
+impl Dataset {
+    /// The samples of one part.
+    pub fn split(&self, split: Split) -> impl Iterator<Item = &Sample> {
+        self.samples
+            .iter()
+            .filter(move |sample| sample.split == split)
+    }
+
+    /// Pictures of train, val and test.
+    pub fn split_counts(&self) -> [usize; 3] {
+        Split::ALL.map(|split| self.split(split).count())
+    }
 }

@@ -1,0 +1,233 @@
+//! One file holds all of a run: weights, running mean, momentum, plan, tables and progress.
+//!
+//! Safetensors, no pickle; written beside and renamed, so that a cut never leaves half a file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use serde::{Deserialize, Serialize};
+use shared::attribute::AttributeSchema;
+use shared::class::ClassTable;
+use shared::head::{HeadLevel, HeadSpec, MAX_LEVELS};
+use tch::{Kind, Tensor, nn};
+
+use crate::model::{Variant, Yolov5};
+use crate::train::TrainPlan;
+
+/// Key of [`RunState`] in the file's metadata.
+const RUN_KEY: &str = "leukoscope.run";
+/// The version this code writes and the newest it reads.
+const VERSION: u32 = 1;
+
+/// What is wrong with a checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file cannot be read or written.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not a checkpoint of ours.
+    #[error("{}: {reason}", .path.display())]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// Expected and found.
+        reason: String,
+    },
+}
+
+/// Everything of a run that is not a tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunState {
+    /// Of the format.
+    pub version: u32,
+    /// Software that wrote it.
+    pub software: String,
+    /// What was asked for.
+    pub plan: TrainPlan,
+    /// Classes by number.
+    pub classes: ClassTable,
+    /// Attributes in the order of their logits.
+    pub schema: AttributeSchema,
+    /// Outputs with their prior boxes.
+    pub levels: heapless::Vec<HeadLevel, MAX_LEVELS>,
+    /// Fingerprint of the training data.
+    pub data_fingerprint: String,
+    /// Epochs done.
+    pub epochs_done: usize,
+    /// Updates of the running mean.
+    pub ema_updates: u64,
+    /// Best fitness so far and its epoch (counted from 1).
+    pub best: Option<(f64, usize)>,
+}
+
+impl RunState {
+    /// What the channels of the raw heads mean.
+    pub fn head(&self) -> HeadSpec {
+        HeadSpec {
+            levels: self.levels.clone(),
+            n_classes: self.classes.len(),
+            value_counts: self.schema.value_counts().map(|count| count as u8).collect(),
+        }
+    }
+
+    /// The version that is written now.
+    pub const fn version() -> u32 {
+        VERSION
+    }
+}
+
+/// A run on disk.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// Plan, tables, progress.
+    pub run: RunState,
+    /// Weights and buffers as trained; empty in a file that is only for use.
+    pub weights: BTreeMap<String, Tensor>,
+    /// Their running mean: what is validated and shipped.
+    pub ema: BTreeMap<String, Tensor>,
+    /// The optimizer's momentum.
+    pub momentum: BTreeMap<String, Tensor>,
+}
+
+impl Checkpoint {
+    /// Writes beside `path`, syncs and renames.
+    ///
+    /// # Errors
+    /// When the disk refuses; an older file at `path` stays.
+    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
+        let io = |source| CheckpointError::Io { path: path.to_path_buf(), source };
+        let mut blobs: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+        for (prefix, tensors) in [("weights", &self.weights), ("ema", &self.ema), ("momentum", &self.momentum)] {
+            for (name, tensor) in tensors {
+                blobs.push((format!("{prefix}.{name}"), shape(tensor), bytes(tensor)));
+            }
+        }
+        let format = |reason: String| CheckpointError::Format { path: path.to_path_buf(), reason };
+        let views = blobs
+            .iter()
+            .map(|(name, shape, bytes)| {
+                let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
+                view.map(|view| (name.clone(), view)).map_err(|e| format(format!("{name}: {e}")))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let run = serde_json::to_string(&self.run).map_err(|e| format(e.to_string()))?;
+        let metadata = HashMap::from([(RUN_KEY.to_owned(), run)]);
+        let file = safetensors::serialize(views, Some(metadata)).map_err(|e| format(e.to_string()))?;
+        let part = path.with_extension("part");
+        let mut out = fs::File::create(&part).map_err(io)?;
+        out.write_all(&file).and_then(|()| out.sync_all()).map_err(io)?;
+        fs::rename(&part, path).map_err(io)?;
+        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            fs::File::open(folder).and_then(|f| f.sync_all()).map_err(io)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a file that [`Checkpoint::save`] wrote.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no safetensors file, is not ours, or is newer.
+    pub fn load(path: &Path) -> Result<Self, CheckpointError> {
+        let file = fs::read(path)
+            .map_err(|source| CheckpointError::Io { path: path.to_path_buf(), source })?;
+        let format = |reason: String| CheckpointError::Format { path: path.to_path_buf(), reason };
+        let (_, metadata) = SafeTensors::read_metadata(&file)
+            .map_err(|e| format(format!("expected a safetensors checkpoint: {e}")))?;
+        let run = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|m| m.get(RUN_KEY))
+            .ok_or_else(|| format(format!("expected metadata {RUN_KEY:?}, found none: not a checkpoint of leuko-host")))?;
+        let run: RunState =
+            serde_json::from_str(run).map_err(|e| format(format!("metadata {RUN_KEY:?}: {e}")))?;
+        if run.version != VERSION {
+            return Err(format(format!("checkpoint version {}, expected {VERSION}", run.version)));
+        }
+        let tensors = SafeTensors::deserialize(&file).map_err(|e| format(e.to_string()))?;
+        let mut checkpoint =
+            Self { run, weights: BTreeMap::new(), ema: BTreeMap::new(), momentum: BTreeMap::new() };
+        for (name, view) in tensors.tensors() {
+            let (prefix, rest) = name.split_once('.').unwrap_or((&name, ""));
+            let group = match prefix {
+                "weights" => &mut checkpoint.weights,
+                "ema" => &mut checkpoint.ema,
+                "momentum" => &mut checkpoint.momentum,
+                _ => return Err(format(format!("tensor {name:?}, expected weights., ema. or momentum."))),
+            };
+            let tensor = tensor(&view)
+                .ok_or_else(|| format(format!("tensor {name:?} is {:?}, expected F32", view.dtype())))?;
+            group.insert(rest.to_owned(), tensor);
+        }
+        Ok(checkpoint)
+    }
+
+    /// The network of this checkpoint with its running mean, on `device`, ready to be used.
+    ///
+    /// # Errors
+    /// When a variable is missing or has another shape.
+    pub fn network(&self, device: tch::Device) -> Result<(nn::VarStore, Yolov5), String> {
+        let mut store = nn::VarStore::new(device);
+        let network = build(&store, self.run.plan.variant, &self.run.head());
+        fill(&mut store, &self.ema)?;
+        Ok((store, network))
+    }
+}
+
+/// The network in `store`.
+pub fn build(store: &nn::VarStore, variant: Variant, head: &HeadSpec) -> Yolov5 {
+    Yolov5::new(&store.root(), variant, head)
+}
+
+/// Copies `values` into the variables of the same names.
+///
+/// # Errors
+/// When a variable has no value or one of another shape; nothing is guessed.
+pub fn fill(store: &mut nn::VarStore, values: &BTreeMap<String, Tensor>) -> Result<(), String> {
+    for (name, mut variable) in store.variables() {
+        let value = values.get(&name).ok_or_else(|| format!("weight {name:?} is missing"))?;
+        if value.size() != variable.size() {
+            return Err(format!("weight {name:?}: expected {:?}, found {:?}", variable.size(), value.size()));
+        }
+        tch::no_grad(|| variable.copy_(value));
+    }
+    Ok(())
+}
+
+fn shape(tensor: &Tensor) -> Vec<usize> {
+    tensor.size().iter().map(|&n| n as usize).collect()
+}
+
+/// The elements in row-major order.
+pub fn floats(tensor: &Tensor) -> Vec<f32> {
+    let flat = tensor.detach().to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous().view(-1);
+    let mut out = vec![0.0_f32; flat.numel()];
+    flat.copy_data(&mut out, flat.numel());
+    out
+}
+
+fn bytes(tensor: &Tensor) -> Vec<u8> {
+    floats(tensor).into_iter().flat_map(f32::to_le_bytes).collect()
+}
+
+fn tensor(view: &TensorView<'_>) -> Option<Tensor> {
+    if view.dtype() != Dtype::F32 {
+        return None;
+    }
+    let values: Vec<f32> = view
+        .data()
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect();
+    let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+    Some(Tensor::from_slice(&values).view(shape.as_slice()))
+}

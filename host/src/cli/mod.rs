@@ -1,0 +1,45 @@
+//! The command line: one file a command. Only here is printed.
+
+mod data_args;
+mod export;
+mod picture_out;
+mod predict;
+mod train;
+mod val;
+
+use clap::{Parser, Subcommand};
+
+/// Trains, validates and exports the white-cell detector.
+#[derive(Debug, Parser)]
+#[command(name = "leuko-host", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a detector with attributes.
+    Train(Box<train::TrainArgs>),
+    /// Score a checkpoint on a split.
+    Val(val::ValArgs),
+    /// Find the cells of pictures and draw them.
+    Predict(predict::PredictArgs),
+    /// Write the ONNX file with its contract.
+    Export(export::ExportArgs),
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Whatever stopped it; [`crate::exit::code`] says with which exit code.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Train(args) => train::run(*args),
+            Command::Val(args) => val::run(&args),
+            Command::Predict(args) => predict::run(&args),
+            Command::Export(args) => export::run(&args),
+        }
+    }
+}

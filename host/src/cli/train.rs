@@ -1,0 +1,272 @@
+//! `leuko-host train`.
+
+use std::fs;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use shared::fit::FitKind;
+use shared::geometry::Size;
+
+use super::data_args::DataArgs;
+use crate::augment::Augmentation;
+use crate::checkpoint::Checkpoint;
+use crate::dataset::{Split, remove_leaks};
+use crate::device;
+use crate::loss::LossWeights;
+use crate::model::Variant;
+use crate::optim::Schedule;
+use crate::train::{EpochRow, Progress, TrainOptions, TrainPlan, best_checkpoint, train};
+
+/// Learns from the train split, chooses by the val split, never looks at the test split.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// Size of the network: n, s, m, l or x.
+    #[arg(long, default_value = "n")]
+    model: Variant,
+    /// Side of the canvas, pixels, a multiple of 32.
+    #[arg(long, default_value_t = 640, value_parser = parse_side)]
+    imgsz: u32,
+    /// Fill the canvas, each axis with its own ratio, instead of keeping the aspect.
+    #[arg(long)]
+    stretch: bool,
+    /// Times every picture is seen.
+    #[arg(long, default_value_t = 100)]
+    epochs: usize,
+    /// Canvases in a batch.
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// Pictures to a step of the optimizer.
+    #[arg(long, default_value_t = 64)]
+    nominal_batch: usize,
+    /// First learning rate.
+    #[arg(long, default_value_t = 0.01)]
+    lr0: f64,
+    /// Last learning rate, as a share of the first.
+    #[arg(long, default_value_t = 0.01)]
+    lrf: f64,
+    /// Half a cosine instead of a line.
+    #[arg(long)]
+    cos_lr: bool,
+    /// Gain of the boxes.
+    #[arg(long, default_value_t = 0.05)]
+    box_gain: f64,
+    /// Gain of the objectness.
+    #[arg(long, default_value_t = 1.0)]
+    obj_gain: f64,
+    /// Gain of the classes, for 80 of them: it is scaled to their number.
+    #[arg(long, default_value_t = 0.5)]
+    cls_gain: f64,
+    /// Gain of the attributes.
+    #[arg(long, default_value_t = 0.05)]
+    attr_gain: f64,
+    /// Probability of four pictures on a canvas.
+    #[arg(long, default_value_t = 1.0)]
+    mosaic: f32,
+    /// Last epochs without mosaics.
+    #[arg(long, default_value_t = 10)]
+    close_mosaic: usize,
+    /// Smallest size, 1 = as fitted.
+    #[arg(long, default_value_t = 0.5)]
+    scale_min: f32,
+    /// Largest size, 1 = as fitted.
+    #[arg(long, default_value_t = 1.5)]
+    scale_max: f32,
+    /// Rotation, degrees each way.
+    #[arg(long, default_value_t = 0.0)]
+    degrees: f32,
+    /// Of weights, order and augmentation.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Threads that make batches.
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// Room for fitted pictures, MiB.
+    #[arg(long, default_value_t = 4096)]
+    cache_mb: usize,
+    /// Epochs from one validation to the next.
+    #[arg(long, default_value_t = 1)]
+    val_period: usize,
+    /// Folder of the runs.
+    #[arg(long, default_value = "runs/train")]
+    project: PathBuf,
+    /// Folder of this run in it; must be new or, with --resume, the run's own.
+    #[arg(long, default_value = "exp")]
+    name: String,
+    /// Go on from this run's last checkpoint, with its plan.
+    #[arg(long)]
+    resume: bool,
+}
+
+fn parse_side(text: &str) -> Result<u32, String> {
+    let side = text.parse::<u32>().ok().filter(|s| s.is_multiple_of(32) && (32..=4096).contains(s));
+    side.ok_or_else(|| format!("{text:?}, expected a multiple of 32 from 32 to 4096"))
+}
+
+impl TrainArgs {
+    fn plan(&self) -> anyhow::Result<TrainPlan> {
+        anyhow::ensure!(self.epochs > 0 && self.batch > 0, "--epochs and --batch must be at least 1");
+        anyhow::ensure!(
+            self.scale_min > 0.0 && self.scale_min <= self.scale_max,
+            "--scale-min {} must be above 0 and not above --scale-max {}",
+            self.scale_min,
+            self.scale_max
+        );
+        Ok(TrainPlan {
+            variant: self.model,
+            canvas: Size::new(self.imgsz, self.imgsz),
+            fit: if self.stretch { FitKind::Stretch } else { FitKind::Letterbox },
+            epochs: self.epochs,
+            batch: self.batch,
+            seed: self.seed,
+            close_mosaic: self.close_mosaic.min(self.epochs / 2),
+            schedule: Schedule {
+                lr0: self.lr0,
+                lrf: self.lrf,
+                nominal_batch: self.nominal_batch.max(1),
+                cosine: self.cos_lr,
+                ..Schedule::default()
+            },
+            augmentation: Augmentation {
+                mosaic: self.mosaic,
+                scale: [self.scale_min, self.scale_max],
+                degrees: self.degrees,
+                ..Augmentation::LOW
+            },
+            weights: LossWeights {
+                bbox: self.box_gain,
+                objectness: self.obj_gain,
+                class: self.cls_gain,
+                attribute: self.attr_gain,
+            },
+        })
+    }
+}
+
+/// Runs the command.
+pub fn run(args: TrainArgs) -> anyhow::Result<()> {
+    let device = device::parse(&args.device)?;
+    let out = args.project.join(&args.name);
+    let resume = open_run(&out, args.resume)?;
+    let plan = match &resume {
+        Some(checkpoint) => checkpoint.run.plan.clone(),
+        None => args.plan()?,
+    };
+    let tables = resume.as_ref().map(|c| (&c.run.classes, &c.run.schema));
+    let mut data = args.data.load(tables)?;
+    let leaks = remove_leaks(&mut data)?;
+    eprint!("{leaks}");
+    data.samples.retain(|sample| sample.split != Split::Test);
+    let options = TrainOptions {
+        out: out.clone(),
+        device,
+        workers: args.workers,
+        cache_bytes: args.cache_mb << 20,
+        validate_every: args.val_period.max(1),
+    };
+    fs::write(out.join("plan.json"), serde_json::to_string_pretty(&plan)? + "\n")
+        .with_context(|| format!("{}", out.display()))?;
+    let stop = stop_flag()?;
+    let bar = Bar::new();
+    let state = train(&data, plan, resume, &options, &stop, |progress| bar.show(&progress))?;
+    bar.finish();
+    if let Some((fitness, epoch)) = state.best {
+        println!("best epoch {epoch}, fitness {fitness:.4}: {}", best_checkpoint(&out).display());
+    }
+    Ok(())
+}
+
+/// A new folder, or the checkpoint of the run to go on with.
+fn open_run(out: &Path, resume: bool) -> anyhow::Result<Option<Checkpoint>> {
+    let last = crate::train::last_checkpoint(out);
+    if resume {
+        return Ok(Some(Checkpoint::load(&last)?));
+    }
+    anyhow::ensure!(
+        !last.exists(),
+        "{} exists: choose another --name, or go on with --resume",
+        last.display()
+    );
+    fs::create_dir_all(out).with_context(|| format!("{}", out.display()))?;
+    Ok(None)
+}
+
+/// Set by Ctrl-C; a second Ctrl-C ends the process at once (every file is written whole or not).
+fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping; press Ctrl-C again to end at once");
+    })
+    .context("Ctrl-C handler")?;
+    Ok(stop)
+}
+
+/// A bar on a terminal, a line an epoch elsewhere.
+struct Bar {
+    bar: ProgressBar,
+    terminal: bool,
+}
+
+impl Bar {
+    fn new() -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = if terminal { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        let template = "epoch {prefix} {bar:30} {pos}/{len} {eta}";
+        let style = ProgressStyle::with_template(template);
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar, terminal }
+    }
+
+    fn show(&self, progress: &Progress<'_>) {
+        match progress {
+            Progress::Batch { epoch, done, of } => {
+                if *done == 1 {
+                    self.bar.reset();
+                    self.bar.set_length(*of as u64);
+                    self.bar.set_prefix(epoch.to_string());
+                }
+                self.bar.set_position(*done as u64);
+            }
+            Progress::Epoch { row, epochs, is_best } => {
+                let line = line(row, *epochs, *is_best);
+                if self.terminal { self.bar.println(line) } else { eprintln!("{line}") }
+            }
+        }
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn line(row: &EpochRow, epochs: usize, is_best: bool) -> String {
+    let [bbox, objectness, class, attribute] = row.losses;
+    let mut line = format!(
+        "epoch {}/{epochs}  box {bbox:.4} obj {objectness:.4} cls {class:.4} attr {attribute:.4}",
+        row.epoch
+    );
+    if let Some(v) = &row.validation {
+        let number = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{v:.3}"));
+        line += &format!(
+            "  mAP50 {} mAP50-95 {} cell AP50 {} attr F1 {}",
+            number(v.map50),
+            number(v.map50_95),
+            number(v.cell_ap50),
+            number(v.attribute_f1)
+        );
+    }
+    line + &format!("  {:.0} s{}", row.seconds, if is_best { "  best" } else { "" })
+}

@@ -1,0 +1,185 @@
+//! What training minimises: YOLOv5's detection loss (attridet.md, 8.3) and, per attribute, the
+//! cross-entropy over its values on the cells where it is known.
+
+mod bbox;
+
+use shared::geometry::Size;
+use shared::head::HeadSpec;
+use tch::{Device, IndexOp, Kind, Reduction, Tensor};
+
+use crate::assign::{Positive, Target, positives};
+
+/// Weight of the objectness of each level, finest first.
+const BALANCE: [f64; 3] = [4.0, 1.0, 0.4];
+
+/// How much each term counts.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossWeights {
+    /// Boxes: 1 - CIoU.
+    pub bbox: f64,
+    /// Objectness.
+    pub objectness: f64,
+    /// Classes.
+    pub class: f64,
+    /// Attributes.
+    pub attribute: f64,
+}
+
+impl LossWeights {
+    /// The gains of a hyper-parameter file, scaled by levels, classes and canvas as the reference does.
+    pub fn scaled(self, head: &HeadSpec, canvas: Size) -> Self {
+        let levels = 3.0 / head.levels.len() as f64;
+        let side = f64::from(canvas.width.max(canvas.height)) / 640.0;
+        Self {
+            bbox: self.bbox * levels,
+            objectness: self.objectness * side * side * levels,
+            class: self.class * head.n_classes as f64 / 80.0 * levels,
+            attribute: self.attribute * levels,
+        }
+    }
+}
+
+/// The terms, already weighted; means over the batch, as the reference logs them.
+#[derive(Debug)]
+pub struct LossParts {
+    /// Boxes.
+    pub bbox: Tensor,
+    /// Objectness.
+    pub objectness: Tensor,
+    /// Classes.
+    pub class: Tensor,
+    /// Attributes.
+    pub attribute: Tensor,
+    batch: i64,
+}
+
+impl LossParts {
+    /// What is differentiated: the sum of the terms times the batch size.
+    pub fn total(&self) -> Tensor {
+        (&self.bbox + &self.objectness + &self.class + &self.attribute) * self.batch
+    }
+
+    /// The four terms as numbers: box, objectness, class, attribute.
+    pub fn values(&self) -> [f64; 4] {
+        let all = Tensor::stack(&[&self.bbox, &self.objectness, &self.class, &self.attribute], 0);
+        let mut out = [0.0; 4];
+        for (index, value) in out.iter_mut().enumerate() {
+            *value = all.double_value(&[index as i64]);
+        }
+        out
+    }
+}
+
+/// The loss of a batch.
+///
+/// # Shapes
+/// `heads[level]` is `[batch, anchors * channels, grid, grid]`, raw.
+pub fn loss(
+    spec: &HeadSpec,
+    canvas: Size,
+    heads: &[Tensor],
+    targets: &[Target],
+    weights: &LossWeights,
+) -> LossParts {
+    let device = heads[0].device();
+    let zero = || Tensor::zeros([], (Kind::Float, device));
+    let batch = heads[0].size()[0];
+    let mut parts = LossParts { bbox: zero(), objectness: zero(), class: zero(), attribute: zero(), batch };
+    for (level, head) in heads.iter().enumerate() {
+        let anchors = spec.levels[level].anchors.len() as i64;
+        let channels = spec.channels_per_anchor() as i64;
+        let grid = spec.grid(level, canvas);
+        let (gh, gw) = (i64::from(grid.height), i64::from(grid.width));
+        let raw = head.view([batch, anchors, channels, gh, gw]);
+        let objectness_logits = raw.select(2, 4);
+        let mut objectness_truth = Tensor::zeros([batch, anchors, gh, gw], (Kind::Float, device));
+        let found = positives(spec, level, canvas, targets);
+        if !found.is_empty() {
+            let index = flat_indices(&found, [anchors, gh, gw]);
+            let rows = raw
+                .permute([0, 1, 3, 4, 2])
+                .reshape([-1, channels])
+                .index_select(0, &Tensor::from_slice(&index).to_device(device));
+            let ciou = bbox::ciou(&rows, &found, &spec.levels[level]);
+            parts.bbox += (ciou.neg() + 1.0).mean(Kind::Float);
+            write_objectness(&mut objectness_truth, &index, &ciou.detach());
+            parts.class += class_loss(spec, &rows, &found, targets);
+            parts.attribute += attribute_loss(spec, &rows, &found, targets);
+        }
+        let term = objectness_logits.binary_cross_entropy_with_logits::<Tensor>(
+            &objectness_truth,
+            None,
+            None,
+            Reduction::Mean,
+        );
+        parts.objectness += term * BALANCE.get(level).copied().unwrap_or(1.0);
+    }
+    parts.bbox = parts.bbox * weights.bbox;
+    parts.objectness = parts.objectness * weights.objectness;
+    parts.class = parts.class * weights.class;
+    parts.attribute = parts.attribute * weights.attribute;
+    parts
+}
+
+/// Positions in `[batch, anchors, gh, gw]`, flattened.
+fn flat_indices(found: &[Positive], [anchors, gh, gw]: [i64; 3]) -> Vec<i64> {
+    let flat = |p: &Positive| {
+        ((p.image as i64 * anchors + p.anchor as i64) * gh + p.gy as i64) * gw + p.gx as i64
+    };
+    found.iter().map(flat).collect()
+}
+
+/// Objectness shall be the overlap, not below 0; of several targets at one place the last counts.
+fn write_objectness(truth: &mut Tensor, index: &[i64], ciou: &Tensor) {
+    let last: std::collections::BTreeMap<i64, i64> =
+        index.iter().enumerate().map(|(row, &place)| (place, row as i64)).collect();
+    let places: Vec<i64> = last.keys().copied().collect();
+    let rows: Vec<i64> = last.values().copied().collect();
+    let device = truth.device();
+    let values = ciou.clamp_min(0.0).index_select(0, &Tensor::from_slice(&rows).to_device(device));
+    let _ = truth.view(-1).index_copy_(0, &Tensor::from_slice(&places).to_device(device), &values);
+}
+
+/// Rows of `rows` for which `value` knows an answer, and the answers.
+fn known(
+    found: &[Positive],
+    device: Device,
+    value: impl Fn(&Positive) -> Option<i64>,
+) -> Option<(Tensor, Tensor)> {
+    let (rows, values): (Vec<i64>, Vec<i64>) = found
+        .iter()
+        .enumerate()
+        .filter_map(|(row, positive)| Some((row as i64, value(positive)?)))
+        .unzip();
+    let tensor = |v: &[i64]| Tensor::from_slice(v).to_device(device);
+    (!rows.is_empty()).then(|| (tensor(&rows), tensor(&values)))
+}
+
+/// Binary cross-entropy of every class on the places whose target's class is known.
+fn class_loss(spec: &HeadSpec, rows: &Tensor, found: &[Positive], targets: &[Target]) -> Tensor {
+    let device = rows.device();
+    let class = |p: &Positive| targets[p.target].class.map(i64::from);
+    let Some((index, classes)) = known(found, device, class).filter(|_| spec.n_classes > 1) else {
+        return Tensor::zeros([], (Kind::Float, device));
+    };
+    let logits = rows.index_select(0, &index).narrow(1, 5, spec.n_classes as i64);
+    let truth = classes.one_hot(spec.n_classes as i64).to_kind(Kind::Float);
+    logits.binary_cross_entropy_with_logits::<Tensor>(&truth, None, None, Reduction::Mean)
+}
+
+/// Mean over the attributes of the cross-entropy on the places where the attribute is known.
+fn attribute_loss(spec: &HeadSpec, rows: &Tensor, found: &[Positive], targets: &[Target]) -> Tensor {
+    let device = rows.device();
+    let mut sum = Tensor::zeros([], (Kind::Float, device));
+    let mut channel = 5 + spec.n_classes as i64;
+    for (attribute, &count) in spec.value_counts.iter().enumerate() {
+        let value = |p: &Positive| Some(targets[p.target].attributes[attribute]?.index() as i64);
+        if let Some((index, values)) = known(found, device, value) {
+            let logits = rows.i((.., channel..channel + i64::from(count))).index_select(0, &index);
+            sum += logits.cross_entropy_for_logits(&values);
+        }
+        channel += i64::from(count);
+    }
+    sum / spec.value_counts.len().max(1) as f64
+}

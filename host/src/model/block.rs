@@ -1,0 +1,125 @@
+//! The building blocks of YOLOv5 v6 (attridet.md, 8.2).
+//!
+//! # Shapes
+//! Everything is `[batch, channels, height, width]`, float32.
+
+use tch::Tensor;
+use tch::nn::{self, Init, Path};
+
+/// Convolution without bias, batch norm (eps 1e-3, momentum 0.03), SiLU.
+#[derive(Debug)]
+pub(super) struct Conv {
+    conv: nn::Conv2D,
+    bn: nn::BatchNorm,
+}
+
+impl Conv {
+    /// `kernel` is padded by half unless `padding` says otherwise.
+    pub(super) fn new(p: &Path, c_in: i64, c_out: i64, kernel: i64, stride: i64, padding: Option<i64>) -> Self {
+        let config = nn::ConvConfig {
+            stride,
+            padding: padding.unwrap_or(kernel / 2),
+            bias: false,
+            ws_init: weight_init(c_in * kernel * kernel),
+            ..Default::default()
+        };
+        let conv = nn::conv2d(p / "conv", c_in, c_out, kernel, config);
+        let norm = nn::BatchNormConfig {
+            eps: 1e-3,
+            momentum: 0.03,
+            ws_init: Init::Const(1.0),
+            ..Default::default()
+        };
+        let bn = nn::batch_norm2d(p / "bn", c_out, norm);
+        Self { conv, bn }
+    }
+
+    pub(super) fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        x.apply(&self.conv).apply_t(&self.bn, train).silu()
+    }
+}
+
+/// PyTorch's default: uniform within one over the root of the fan-in.
+pub(super) fn weight_init(fan_in: i64) -> Init {
+    let bound = 1.0 / (fan_in as f64).sqrt();
+    Init::Uniform { lo: -bound, up: bound }
+}
+
+/// 1x1 then 3x3, added to its input where `shortcut`.
+#[derive(Debug)]
+struct Bottleneck {
+    cv1: Conv,
+    cv2: Conv,
+    shortcut: bool,
+}
+
+impl Bottleneck {
+    fn new(p: &Path, channels: i64, shortcut: bool) -> Self {
+        Self {
+            cv1: Conv::new(&(p / "cv1"), channels, channels, 1, 1, None),
+            cv2: Conv::new(&(p / "cv2"), channels, channels, 3, 1, None),
+            shortcut,
+        }
+    }
+
+    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let y = self.cv2.forward(&self.cv1.forward(x, train), train);
+        if self.shortcut { x + y } else { y }
+    }
+}
+
+/// Cross-stage block: half of the channels go through bottlenecks, half around them.
+#[derive(Debug)]
+pub(super) struct C3 {
+    cv1: Conv,
+    cv2: Conv,
+    cv3: Conv,
+    bottlenecks: Vec<Bottleneck>,
+}
+
+impl C3 {
+    pub(super) fn new(p: &Path, c_in: i64, c_out: i64, repeats: usize, shortcut: bool) -> Self {
+        let half = c_out / 2;
+        let bottleneck = |index| Bottleneck::new(&(p / "m" / index as i64), half, shortcut);
+        Self {
+            cv1: Conv::new(&(p / "cv1"), c_in, half, 1, 1, None),
+            cv2: Conv::new(&(p / "cv2"), c_in, half, 1, 1, None),
+            cv3: Conv::new(&(p / "cv3"), 2 * half, c_out, 1, 1, None),
+            bottlenecks: (0..repeats).map(bottleneck).collect(),
+        }
+    }
+
+    pub(super) fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let through = self.cv1.forward(x, train);
+        let through = self.bottlenecks.iter().fold(through, |y, b| b.forward(&y, train));
+        let around = self.cv2.forward(x, train);
+        self.cv3.forward(&Tensor::cat(&[through, around], 1), train)
+    }
+}
+
+/// Spatial pyramid: three chained 5x5 max-pools beside their input.
+#[derive(Debug)]
+pub(super) struct Sppf {
+    cv1: Conv,
+    cv2: Conv,
+}
+
+impl Sppf {
+    pub(super) fn new(p: &Path, c_in: i64, c_out: i64) -> Self {
+        let half = c_in / 2;
+        Self {
+            cv1: Conv::new(&(p / "cv1"), c_in, half, 1, 1, None),
+            cv2: Conv::new(&(p / "cv2"), half * 4, c_out, 1, 1, None),
+        }
+    }
+
+    pub(super) fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let pool = |x: &Tensor| x.max_pool2d([5, 5], [1, 1], [2, 2], [1, 1], false);
+        let x = self.cv1.forward(x, train);
+        let (once, twice, thrice);
+        once = pool(&x);
+        twice = pool(&once);
+        thrice = pool(&twice);
+        self.cv2.forward(&Tensor::cat(&[x, once, twice, thrice], 1), train)
+    }
+}

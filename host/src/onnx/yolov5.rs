@@ -1,0 +1,378 @@
+//! YOLOv5's layers as a graph (attridet.md, 8.2), batch norm folded into the convolutions.
+//!
+//! One image at a time: bytes of the canvas in, raw heads out. Decoding stays outside.
+
+use std::collections::BTreeSet;
+
+use shared::contract::ModelContract;
+use shared::geometry::Size;
+
+use super::graph::{ElementType, Graph, Value, Window};
+use super::{OnnxError, model_bytes};
+use crate::weights::NamedTensors;
+
+/// Name of the network's input, as YOLOv5's own export has it.
+pub const INPUT_NAME: &str = "images";
+
+/// Canvas pixels per grid cell of each output.
+pub const STRIDES: [u16; 3] = [8, 16, 32];
+
+/// Real value of one step of a canvas byte.
+pub const CANVAS_SCALE: f32 = 1.0 / 255.0;
+
+/// Added to the variance of every batch norm, as the networks were trained.
+pub const BATCH_NORM_EPSILON: f64 = 1e-3;
+
+/// What follows each convolution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Activation {
+    /// `x * sigmoid(x)`, the family's own.
+    Silu,
+    /// `max(x, 0)`, free on most devices.
+    Relu,
+    /// With the slope below zero.
+    LeakyRelu(f32),
+}
+
+/// A network of the family, described by its sizes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Yolov5Spec {
+    /// Channels of layers 0, 1, 3, 5 and 7 (64, 128, 256, 512, 1024 times the width); even.
+    pub widths: [usize; 5],
+    /// Bottlenecks of layers 2, 4, 6 and 8.
+    pub backbone_repeats: [usize; 4],
+    /// Bottlenecks of layers 13, 17, 20 and 23.
+    pub neck_repeats: usize,
+    /// What follows each convolution.
+    pub activation: Activation,
+    /// Channels of each output: anchors times (5 + classes + attribute values).
+    pub n_outputs: [usize; 3],
+}
+
+/// The file: the network of `spec` with `tensors` as weights and `contract` inside.
+///
+/// # Shapes
+/// `images` u8 `[1, 3, height, width]` → `head_8`, `head_16`, `head_32` f32
+/// `[1, n_outputs, height / stride, width / stride]`
+///
+/// # Errors
+/// When a weight is missing, foreign, misshapen or not finite, or the contract promises another network.
+pub fn yolov5_bytes(
+    spec: &Yolov5Spec,
+    contract: &ModelContract,
+    tensors: &NamedTensors,
+) -> Result<Vec<u8>, OnnxError> {
+    model_bytes(yolov5_graph(spec, contract.canvas, tensors)?, contract)
+}
+
+/// The network of `spec` on a canvas, with `tensors` named as in YOLOv5's state dict.
+///
+/// # Errors
+/// When the description makes no network, or a weight is missing, foreign, misshapen or not finite.
+pub fn yolov5_graph(
+    spec: &Yolov5Spec,
+    canvas: Size,
+    tensors: &NamedTensors,
+) -> Result<Graph, OnnxError> {
+    check(spec, canvas)?;
+    let mut net = Net {
+        graph: Graph::new("yolov5"),
+        tensors,
+        activation: spec.activation,
+        taken: BTreeSet::new(),
+    };
+    let canvas_shape = [1, 3, canvas.height as usize, canvas.width as usize];
+    let images = net
+        .graph
+        .input(INPUT_NAME, ElementType::U8, &canvas_shape)?;
+    let scale = net.graph.constant("canvas.scale", &[], &[CANVAS_SCALE])?;
+    let zero_point = net.graph.constant("canvas.zero_point", &[], &[0_u8])?;
+    let canvas = net
+        .graph
+        .dequantize_linear("canvas", &images, &scale, &zero_point)?;
+    let features = net.backbone(spec, &canvas)?;
+    let levels = net.neck(spec, features)?;
+    net.heads(spec, &levels)?;
+    net.refuse_foreign()?;
+    Ok(net.graph)
+}
+
+fn check(spec: &Yolov5Spec, canvas: Size) -> Result<(), OnnxError> {
+    let refuse = |message: String| Err(OnnxError::Spec(message));
+    if spec.widths.iter().any(|&w| w == 0 || !w.is_multiple_of(2)) {
+        return refuse(format!("widths {:?}, expected even numbers", spec.widths));
+    }
+    if spec.n_outputs.contains(&0) {
+        return refuse(format!(
+            "outputs of {:?} channels, expected at least 1",
+            spec.n_outputs
+        ));
+    }
+    let coarsest = u32::from(STRIDES[2]);
+    let fits = |side: u32| side > 0 && side.is_multiple_of(coarsest);
+    if !fits(canvas.width) || !fits(canvas.height) {
+        return refuse(format!("canvas {canvas}, expected multiples of {coarsest}"));
+    }
+    Ok(())
+}
+
+/// A convolution's geometry: channels out, kernel side, stride; padded by half the kernel.
+#[derive(Clone, Copy)]
+struct Conv {
+    channels: usize,
+    kernel: usize,
+    stride: usize,
+}
+
+impl Conv {
+    fn pointwise(channels: usize) -> Self {
+        Self {
+            channels,
+            kernel: 1,
+            stride: 1,
+        }
+    }
+
+    fn down(channels: usize) -> Self {
+        Self {
+            channels,
+            kernel: 3,
+            stride: 2,
+        }
+    }
+}
+
+/// Features at strides 8, 16 and 32.
+type Levels = [Value; 3];
+
+struct Net<'a> {
+    graph: Graph,
+    tensors: &'a NamedTensors,
+    activation: Activation,
+    taken: BTreeSet<String>,
+}
+
+impl<'a> Net<'a> {
+    /// Layers 0 to 9.
+    fn backbone(&mut self, spec: &Yolov5Spec, canvas: &Value) -> Result<Levels, OnnxError> {
+        let [w0, w1, w2, w3, w4] = spec.widths;
+        let [n2, n4, n6, n8] = spec.backbone_repeats;
+        let stem = Conv {
+            channels: w0,
+            kernel: 6,
+            stride: 2,
+        };
+        // Half of the kernel would be 3: the stem alone is padded by 2.
+        let x = self.conv_padded("model.0", canvas, stem, 2)?;
+        let x = self.conv("model.1", &x, Conv::down(w1))?;
+        let x = self.c3("model.2", &x, w1, n2, true)?;
+        let x = self.conv("model.3", &x, Conv::down(w2))?;
+        let fine = self.c3("model.4", &x, w2, n4, true)?;
+        let x = self.conv("model.5", &fine, Conv::down(w3))?;
+        let middle = self.c3("model.6", &x, w3, n6, true)?;
+        let x = self.conv("model.7", &middle, Conv::down(w4))?;
+        let x = self.c3("model.8", &x, w4, n8, true)?;
+        let coarse = self.sppf("model.9", &x, w4)?;
+        Ok([fine, middle, coarse])
+    }
+
+    /// Layers 10 to 23: from coarse to fine and back.
+    fn neck(&mut self, spec: &Yolov5Spec, features: Levels) -> Result<Levels, OnnxError> {
+        let [_, _, w2, w3, w4] = spec.widths;
+        let n = spec.neck_repeats;
+        let [fine, middle, coarse] = features;
+        let coarse = self.conv("model.10", &coarse, Conv::pointwise(w3))?;
+        let x = self.graph.upsample_x2("model.11", &coarse)?;
+        let x = self.graph.concat("model.12", &[&x, &middle])?;
+        let x = self.c3("model.13", &x, w3, n, false)?;
+        let middle = self.conv("model.14", &x, Conv::pointwise(w2))?;
+        let x = self.graph.upsample_x2("model.15", &middle)?;
+        let x = self.graph.concat("model.16", &[&x, &fine])?;
+        let fine_out = self.c3("model.17", &x, w2, n, false)?;
+        let x = self.conv("model.18", &fine_out, Conv::down(w2))?;
+        let x = self.graph.concat("model.19", &[&x, &middle])?;
+        let middle_out = self.c3("model.20", &x, w3, n, false)?;
+        let x = self.conv("model.21", &middle_out, Conv::down(w3))?;
+        let x = self.graph.concat("model.22", &[&x, &coarse])?;
+        let coarse_out = self.c3("model.23", &x, w4, n, false)?;
+        Ok([fine_out, middle_out, coarse_out])
+    }
+
+    /// Layer 24: one convolution a level, no activation.
+    fn heads(&mut self, spec: &Yolov5Spec, levels: &Levels) -> Result<(), OnnxError> {
+        for (at, (level, &stride)) in levels.iter().zip(&STRIDES).enumerate() {
+            let name = format!("model.24.m.{at}");
+            let (n_inputs, n_outputs) = (self.channels(level)?, spec.n_outputs[at]);
+            let weight = self.take(&format!("{name}.weight"), &[n_outputs, n_inputs, 1, 1])?;
+            let bias = self.take(&format!("{name}.bias"), &[n_outputs])?;
+            let shape = [n_outputs, n_inputs, 1, 1];
+            let weight = self
+                .graph
+                .constant(&format!("{name}.weight"), &shape, weight)?;
+            let bias = self
+                .graph
+                .constant(&format!("{name}.bias"), &[n_outputs], bias)?;
+            let window = Window {
+                stride: 1,
+                padding: 0,
+            };
+            let head = format!("head_{stride}");
+            let head = self.graph.conv(&head, level, &weight, &bias, window)?;
+            self.graph.output(&head)?;
+        }
+        Ok(())
+    }
+
+    /// Two ways, one of them through `n` bottlenecks, joined.
+    fn c3(
+        &mut self,
+        name: &str,
+        input: &Value,
+        channels: usize,
+        n: usize,
+        shortcut: bool,
+    ) -> Result<Value, OnnxError> {
+        let half = Conv::pointwise(channels / 2);
+        let mut x = self.conv(&format!("{name}.cv1"), input, half)?;
+        for at in 0..n {
+            let inner = format!("{name}.m.{at}");
+            let y = self.conv(&format!("{inner}.cv1"), &x, half)?;
+            let y = self.conv(&format!("{inner}.cv2"), &y, Conv { kernel: 3, ..half })?;
+            x = if shortcut {
+                self.graph.add(&inner, &x, &y)?
+            } else {
+                y
+            };
+        }
+        let side = self.conv(&format!("{name}.cv2"), input, half)?;
+        let both = self.graph.concat(&format!("{name}.cat"), &[&x, &side])?;
+        self.conv(&format!("{name}.cv3"), &both, Conv::pointwise(channels))
+    }
+
+    /// Three chained poolings, joined with what went in.
+    fn sppf(&mut self, name: &str, input: &Value, channels: usize) -> Result<Value, OnnxError> {
+        let window = Window {
+            stride: 1,
+            padding: 2,
+        };
+        let half = Conv::pointwise(channels / 2);
+        let x = self.conv(&format!("{name}.cv1"), input, half)?;
+        let a = self.graph.max_pool(&format!("{name}.m.0"), &x, 5, window)?;
+        let b = self.graph.max_pool(&format!("{name}.m.1"), &a, 5, window)?;
+        let c = self.graph.max_pool(&format!("{name}.m.2"), &b, 5, window)?;
+        let all = self
+            .graph
+            .concat(&format!("{name}.cat"), &[&x, &a, &b, &c])?;
+        self.conv(&format!("{name}.cv2"), &all, Conv::pointwise(channels))
+    }
+
+    fn conv(&mut self, name: &str, input: &Value, conv: Conv) -> Result<Value, OnnxError> {
+        self.conv_padded(name, input, conv, conv.kernel / 2)
+    }
+
+    /// Convolution, batch norm (folded) and activation.
+    fn conv_padded(
+        &mut self,
+        name: &str,
+        input: &Value,
+        conv: Conv,
+        padding: usize,
+    ) -> Result<Value, OnnxError> {
+        let shape = [
+            conv.channels,
+            self.channels(input)?,
+            conv.kernel,
+            conv.kernel,
+        ];
+        let weight = self.take(&format!("{name}.conv.weight"), &shape)?;
+        let mut norm = |part: &str| self.take(&format!("{name}.bn.{part}"), &[conv.channels]);
+        let (weight, bias) = fold(
+            weight,
+            &BatchNorm {
+                weight: norm("weight")?,
+                bias: norm("bias")?,
+                mean: norm("running_mean")?,
+                variance: norm("running_var")?,
+            },
+        );
+        let window = Window {
+            stride: conv.stride,
+            padding,
+        };
+        let weight = self
+            .graph
+            .constant(&format!("{name}.conv.weight"), &shape, &weight)?;
+        let bias = self
+            .graph
+            .constant(&format!("{name}.conv.bias"), &[conv.channels], &bias)?;
+        let x = self
+            .graph
+            .conv(&format!("{name}.conv"), input, &weight, &bias, window)?;
+        let name = format!("{name}.act");
+        match self.activation {
+            Activation::Silu => self.graph.silu(&name, &x),
+            Activation::Relu => self.graph.relu(&name, &x),
+            Activation::LeakyRelu(slope) => self.graph.leaky_relu(&name, &x, slope),
+        }
+    }
+
+    fn channels(&self, value: &Value) -> Result<usize, OnnxError> {
+        match self.graph.shape(value) {
+            Some(&[_, channels, _, _]) => Ok(channels),
+            other => Err(OnnxError::Mismatch {
+                node: value.name().to_owned(),
+                expected: "[batch, channels, height, width]".to_owned(),
+                found: format!("{other:?}"),
+            }),
+        }
+    }
+
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<&'a [f32], OnnxError> {
+        let values = self.tensors.expect(name, shape)?;
+        self.taken.insert(name.to_owned());
+        Ok(values)
+    }
+
+    /// A weight that was not taken means that the description fits another network. Step counters and
+    /// the anchors, which stand in the contract, are no weights.
+    fn refuse_foreign(&self) -> Result<(), OnnxError> {
+        let no_weight = |name: &str| {
+            name.ends_with(".num_batches_tracked")
+                || ["model.24.anchors", "model.24.anchor_grid"].contains(&name)
+        };
+        let mut foreign = self
+            .tensors
+            .names()
+            .filter(|&name| !self.taken.contains(name) && !no_weight(name))
+            .peekable();
+        match foreign.peek().map(|&first| first.to_owned()) {
+            None => Ok(()),
+            Some(first) => Err(OnnxError::Foreign {
+                count: foreign.count(),
+                first,
+            }),
+        }
+    }
+}
+
+/// A batch norm with stored statistics, one number a channel.
+struct BatchNorm<'a> {
+    weight: &'a [f32],
+    bias: &'a [f32],
+    mean: &'a [f32],
+    variance: &'a [f32],
+}
+
+/// Weight and bias of the convolution that does both: computed in `f64`, rounded once.
+fn fold(weight: &[f32], norm: &BatchNorm<'_>) -> (Vec<f32>, Vec<f32>) {
+    let per_channel = weight.len() / norm.weight.len();
+    let (mut folded, mut bias) = (Vec::with_capacity(weight.len()), Vec::new());
+    for (channel, values) in weight.chunks_exact(per_channel).enumerate() {
+        let deviation = (f64::from(norm.variance[channel]) + BATCH_NORM_EPSILON).sqrt();
+        let gain = f64::from(norm.weight[channel]) / deviation;
+        folded.extend(values.iter().map(|&w| (f64::from(w) * gain) as f32));
+        let shift = f64::from(norm.bias[channel]) - f64::from(norm.mean[channel]) * gain;
+        bias.push(shift as f32);
+    }
+    (folded, bias)
+}

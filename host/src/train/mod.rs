@@ -1,0 +1,371 @@
+//! The training loop: batches in, checkpoints and `results.csv` out.
+
+mod journal;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use shared::fit::FitKind;
+use shared::geometry::Size;
+use tch::{Device, nn};
+
+use crate::augment::Augmentation;
+use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
+use crate::dataset::{Dataset, Sample, Split};
+use crate::loader::{Batch, EpochPlan, Loader};
+use crate::loss::{LossWeights, loss};
+use crate::model::{Variant, Yolov5, default_levels, scaled};
+use crate::optim::{Ema, Schedule, Sgd};
+use crate::picture::PictureError;
+use crate::validate::{Validation, ValidationError, validate};
+
+pub use journal::{EpochRow, Journal};
+
+/// Gradient norm above which gradients are scaled down (attridet.md, 8.5).
+const GRADIENT_NORM_MAX: f64 = 10.0;
+
+/// Batches with a loss or gradient that is no number, after which training stops.
+const NOT_FINITE_MAX: usize = 20;
+
+/// What a run is: everything that its result depends on, beside the data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainPlan {
+    /// Size of the network.
+    pub variant: Variant,
+    /// Size of the canvas.
+    pub canvas: Size,
+    /// How pictures are laid on it.
+    pub fit: FitKind,
+    /// Times every picture is seen.
+    pub epochs: usize,
+    /// Canvases in a batch.
+    pub batch: usize,
+    /// Of weights, order and augmentation.
+    pub seed: u64,
+    /// Last epochs without mosaics, so that training ends on pictures as they are.
+    pub close_mosaic: usize,
+    /// Learning rates.
+    pub schedule: Schedule,
+    /// How pictures are varied.
+    pub augmentation: Augmentation,
+    /// Gains of the loss, before they are scaled to levels, classes and canvas.
+    pub weights: LossWeights,
+}
+
+/// What a run does not depend on: where it runs and what it tells.
+#[derive(Clone, Debug)]
+pub struct TrainOptions {
+    /// Folder of this run; must exist.
+    pub out: PathBuf,
+    /// CPU or a card.
+    pub device: Device,
+    /// Threads that make batches.
+    pub workers: usize,
+    /// Room for fitted pictures, bytes.
+    pub cache_bytes: usize,
+    /// Epochs from one validation to the next.
+    pub validate_every: usize,
+}
+
+/// Why training stopped early.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// Nothing to learn from, or nothing to choose by.
+    #[error("{name}: {split} split has no pictures with cells")]
+    Empty {
+        /// The data set.
+        name: String,
+        /// Which part.
+        split: &'static str,
+    },
+    /// A picture.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The journal.
+    #[error("{}: {source}", .path.display())]
+    Journal {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The checkpoint to go on from does not fit.
+    #[error("cannot go on from this checkpoint: {0}")]
+    Resume(String),
+    /// Too many batches without a finite loss.
+    #[error("loss or gradient was not finite in {0} batches; the last good checkpoint is kept. Lower lr0?")]
+    NotFinite(usize),
+    /// The validation.
+    #[error(transparent)]
+    Validation(#[from] ValidationError),
+    /// Stopped by the user; everything up to the last finished epoch is saved.
+    #[error("interrupted; go on with --resume")]
+    Interrupted,
+}
+
+/// A run in progress.
+struct Run<'a> {
+    options: &'a TrainOptions,
+    state: RunState,
+    store: nn::VarStore,
+    network: Yolov5,
+    sgd: Sgd,
+    ema: Ema,
+    /// Batches since the last step.
+    gathered: usize,
+    not_finite: usize,
+    stop: &'a AtomicBool,
+}
+
+/// Means over an epoch: box, objectness, class, attribute.
+#[derive(Clone, Copy, Debug, Default)]
+struct EpochLoss {
+    sums: [f64; 4],
+    batches: usize,
+}
+
+/// Trains on the train split of `data`, chooses by its val split.
+///
+/// `last.safetensors` and `best.safetensors` are written to the run's folder after every epoch,
+/// `results.csv` beside them. `each` hears of every batch (done, all) and every epoch.
+///
+/// # Errors
+/// See [`TrainError`]; the checkpoints of finished epochs stay.
+pub fn train(
+    data: &Dataset,
+    plan: TrainPlan,
+    resume: Option<Checkpoint>,
+    options: &TrainOptions,
+    stop: &AtomicBool,
+    mut each: impl FnMut(Progress<'_>),
+) -> Result<RunState, TrainError> {
+    let of = |split| data.samples.iter().filter(move |s| s.split == split);
+    let train: Vec<&Sample> = of(Split::Train).collect();
+    let val: Vec<&Sample> = of(Split::Val).collect();
+    for (samples, split) in [(&train, "train"), (&val, "val")] {
+        if samples.iter().all(|s| s.cells.is_empty()) {
+            return Err(TrainError::Empty { name: data.name.clone(), split });
+        }
+    }
+    let loader = Loader::new(train, plan.fit, plan.canvas, options.cache_bytes);
+    let mut run = Run::new(data, plan, resume, options, stop)?;
+    let mut journal = Journal::open(&options.out, run.state.epochs_done)
+        .map_err(|(path, source)| TrainError::Journal { path, source })?;
+    for epoch in run.state.epochs_done..run.state.plan.epochs {
+        let started = Instant::now();
+        let losses = run.epoch(epoch, &loader, &mut each)?;
+        let last = epoch + 1 == run.state.plan.epochs;
+        let validation = if last || (epoch + 1) % options.validate_every == 0 {
+            Some(run.validate(&val, data)?)
+        } else {
+            None
+        };
+        let is_best = run.note(epoch, validation.as_ref());
+        run.save(is_best)?;
+        let row = EpochRow {
+            epoch: epoch + 1,
+            losses: losses.means(),
+            validation,
+            lr: run.pace(epoch * loader.batches(run.state.plan.batch), &loader).lr,
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        journal.append(&row).map_err(|(path, source)| TrainError::Journal { path, source })?;
+        each(Progress::Epoch { row: &row, epochs: run.state.plan.epochs, is_best });
+    }
+    Ok(run.state)
+}
+
+/// What training tells while it runs.
+pub enum Progress<'a> {
+    /// A batch is done.
+    Batch {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Batches done in it.
+        done: usize,
+        /// Batches in it.
+        of: usize,
+    },
+    /// An epoch is done.
+    Epoch {
+        /// Its line in the journal.
+        row: &'a EpochRow,
+        /// Epochs in all.
+        epochs: usize,
+        /// The best so far.
+        is_best: bool,
+    },
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        data: &Dataset,
+        plan: TrainPlan,
+        resume: Option<Checkpoint>,
+        options: &'a TrainOptions,
+        stop: &'a AtomicBool,
+    ) -> Result<Self, TrainError> {
+        tch::manual_seed(plan.seed as i64);
+        let data_fingerprint = data.fingerprint().map_err(TrainError::Resume)?;
+        let state = match &resume {
+            Some(from) => from.run.clone(),
+            None => RunState {
+                version: RunState::version(),
+                software: format!("leuko-host {}", env!("CARGO_PKG_VERSION")),
+                plan,
+                classes: data.classes.clone(),
+                schema: data.schema.clone(),
+                levels: default_levels(),
+                data_fingerprint: data_fingerprint.clone(),
+                epochs_done: 0,
+                ema_updates: 0,
+                best: None,
+            },
+        };
+        if state.data_fingerprint != data_fingerprint {
+            return Err(TrainError::Resume(format!(
+                "it was trained on data {}, this is {data_fingerprint}",
+                state.data_fingerprint
+            )));
+        }
+        let mut store = nn::VarStore::new(options.device);
+        let network = checkpoint::build(&store, state.plan.variant, &state.head());
+        let mut sgd = Sgd::new(&store, &state.plan.schedule, state.plan.batch);
+        let mut ema = Ema::new(&store);
+        if let Some(from) = resume {
+            checkpoint::fill(&mut store, &from.weights).map_err(TrainError::Resume)?;
+            sgd.restore(from.momentum);
+            let shadow = from.ema.into_iter().map(|(n, t)| (n, t.to_device(options.device))).collect();
+            ema = Ema::restored(shadow, state.ema_updates);
+        }
+        Ok(Self { options, state, store, network, sgd, ema, gathered: 0, not_finite: 0, stop })
+    }
+
+    fn pace(&self, at: usize, loader: &Loader<'_>) -> crate::optim::Pace {
+        let plan = &self.state.plan;
+        plan.schedule.pace(at, loader.batches(plan.batch), plan.epochs, plan.batch)
+    }
+
+    fn epoch(
+        &mut self,
+        epoch: usize,
+        loader: &Loader<'_>,
+        each: &mut impl FnMut(Progress<'_>),
+    ) -> Result<EpochLoss, TrainError> {
+        let plan = self.state.plan.clone();
+        let mut augmentation = plan.augmentation;
+        if epoch + plan.close_mosaic >= plan.epochs {
+            augmentation.mosaic = 0.0;
+        }
+        let workers = self.options.workers;
+        let epoch_plan = EpochPlan { seed: plan.seed, epoch, batch: plan.batch, workers, augmentation };
+        let of = loader.batches(plan.batch);
+        let mut losses = EpochLoss::default();
+        let mut done = 0;
+        loader.epoch(&epoch_plan, |batch| {
+            let pace = self.pace(epoch * of + done, loader);
+            done += 1;
+            self.batch(&batch, &pace, done == of, &mut losses);
+            each(Progress::Batch { epoch: epoch + 1, done, of });
+            !self.stop.load(Ordering::Relaxed) && self.not_finite <= NOT_FINITE_MAX
+        })?;
+        if self.not_finite > NOT_FINITE_MAX {
+            return Err(TrainError::NotFinite(self.not_finite));
+        }
+        if done < of {
+            return Err(TrainError::Interrupted);
+        }
+        Ok(losses)
+    }
+
+    /// Forward, backward and, when enough batches are gathered or the epoch ends, a step.
+    fn batch(&mut self, batch: &Batch, pace: &crate::optim::Pace, last: bool, losses: &mut EpochLoss) {
+        let plan = &self.state.plan;
+        let head = self.state.head();
+        let canvases = scaled(&batch.canvases.to_device(self.options.device));
+        let heads = self.network.forward(&canvases, true);
+        let weights = plan.weights.scaled(&head, plan.canvas);
+        let parts = loss(&head, plan.canvas, &heads, &batch.targets, &weights);
+        let values = parts.values();
+        if values.iter().all(|v| v.is_finite()) {
+            parts.total().backward();
+            losses.add(values);
+            self.gathered += 1;
+        } else {
+            self.not_finite += 1;
+        }
+        if self.gathered >= pace.accumulate || (last && self.gathered > 0) {
+            self.gathered = 0;
+            if self.sgd.step(pace, GRADIENT_NORM_MAX).is_finite() {
+                self.ema.update(&self.store);
+            } else {
+                self.not_finite += 1;
+            }
+        }
+    }
+
+    fn validate(&self, val: &[&Sample], data: &Dataset) -> Result<Validation, TrainError> {
+        let mut store = nn::VarStore::new(self.options.device);
+        let head = self.state.head();
+        let network = checkpoint::build(&store, self.state.plan.variant, &head);
+        checkpoint::fill(&mut store, self.ema.shadow()).map_err(TrainError::Resume)?;
+        Ok(validate(&network, &head, &self.state.plan, self.options.device, val, data)?)
+    }
+
+    /// Counts the epoch; true when it is the best so far.
+    fn note(&mut self, epoch: usize, validation: Option<&Validation>) -> bool {
+        self.state.epochs_done = epoch + 1;
+        self.state.ema_updates = self.ema.updates();
+        let Some(fitness) = validation.map(Validation::fitness) else { return false };
+        let is_best = self.state.best.is_none_or(|(best, _)| fitness > best);
+        if is_best {
+            self.state.best = Some((fitness, epoch + 1));
+        }
+        is_best
+    }
+
+    fn save(&self, is_best: bool) -> Result<(), CheckpointError> {
+        let mut checkpoint = Checkpoint {
+            run: self.state.clone(),
+            weights: self.store.variables().into_iter().collect(),
+            ema: self.ema.shadow().iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect(),
+            momentum: self.sgd.state(),
+        };
+        checkpoint.save(&last_checkpoint(&self.options.out))?;
+        if is_best {
+            checkpoint.weights.clear();
+            checkpoint.momentum.clear();
+            checkpoint.save(&best_checkpoint(&self.options.out))?;
+        }
+        Ok(())
+    }
+}
+
+impl EpochLoss {
+    fn add(&mut self, values: [f64; 4]) {
+        for (sum, value) in self.sums.iter_mut().zip(values) {
+            *sum += value;
+        }
+        self.batches += 1;
+    }
+
+    fn means(&self) -> [f64; 4] {
+        self.sums.map(|sum| sum / self.batches.max(1) as f64)
+    }
+}
+
+/// Everything, to go on from.
+pub fn last_checkpoint(run: &Path) -> PathBuf {
+    run.join("last.safetensors")
+}
+
+/// The running mean of the best epoch, to use.
+pub fn best_checkpoint(run: &Path) -> PathBuf {
+    run.join("best.safetensors")
+}
