@@ -80,7 +80,7 @@ pub fn drawn() -> Vec<Encoded> {
     (1..=FIELDS)
         .map(|seed| Encoded {
             name: format!("drawn field {seed}"),
-            bytes: jpeg_of(&fields::draw(seed, fields::FIELD_SIZE)),
+            bytes: jpeg_of(&fields::demonstration(seed)),
         })
         .collect()
 }

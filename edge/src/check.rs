@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use shared::cell::Detection;
 use shared::class::ClassId;
-use shared::contract::{GoldenCell, GoldenField, fnv1a};
+use shared::contract::{GoldenCell, GoldenField, fnv1a, golden_spec};
 use shared::geometry::{BBox, Image, Size};
 
 use crate::detector::{DetectError, Detector};
@@ -126,7 +126,8 @@ pub fn check(
 }
 
 fn run_field(detector: &mut Detector, field: &GoldenField) -> Result<FieldOutcome, DetectError> {
-    let picture = fields::draw(field.seed, field.size);
+    let picture = fields::draw(&golden_spec(field.seed, field.size))
+        .expect("the contract was checked when the model was loaded");
     let found = detector.detect(picture.view())?.detections.to_vec();
     let threshold = detector.thresholds().score;
     let (missing, unexpected) = compare(&field.cells, &found, threshold);

@@ -30,7 +30,7 @@ pub fn demo(
     };
     for seed in 1..=FIELDS {
         let name = format!("field-{seed}");
-        let mut picture = fields::draw(seed, fields::FIELD_SIZE);
+        let mut picture = fields::demonstration(seed);
         match recorder.field(&name, &mut picture) {
             Ok(found) => {
                 writeln!(print, "{name}: {} cells", found.len())?;

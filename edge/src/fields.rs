@@ -1,27 +1,26 @@
 //! Drawn fields: the demonstration, the self-test and the benchmark need no picture from outside.
 
-use shared::geometry::Size;
+use heapless::Vec;
+use shared::phantom::{FieldSpec, MAX_WHITE_CELLS, PhantomCell, SpecError, draw_field};
+use shared::pixels::RgbViewMut;
 
 use crate::picture::Picture;
 
-/// Size of the fields of demonstration and benchmark, pixels.
-pub const FIELD_SIZE: Size = Size::new(640, 480);
-
-/// Draws the field of `seed`.
-pub fn draw(seed: u64, size: Size) -> Picture {
+/// Draws a field; its truth is not kept, because nothing here may know it.
+///
+/// # Errors
+/// When the spec is out of range.
+pub fn draw(spec: &FieldSpec) -> Result<Picture, SpecError> {
+    spec.check()?;
+    let size = spec.size;
     let mut bytes = vec![0; size.width as usize * size.height as usize * 3];
-    for (i, px) in bytes.chunks_exact_mut(3).enumerate() {
-        let (x, y) = (
-            (i as u32 % size.width) as f32,
-            (i as u32 / size.width) as f32,
-        );
-        let (cx, cy) = (100.0 + 37.0 * seed as f32 % 400.0, 200.0);
-        let d = (x - cx).powi(2) + (y - cy).powi(2);
-        px.copy_from_slice(if d < 2500.0 {
-            &[90, 50, 140]
-        } else {
-            &[220, 210, 215]
-        });
-    }
-    Picture::new(bytes, size).expect("made with this size")
+    let mut picture = RgbViewMut::new(&mut bytes, size).expect("made with this size");
+    let mut truth: Vec<PhantomCell, { MAX_WHITE_CELLS as usize }> = Vec::new();
+    draw_field(spec, &mut picture, &mut truth)?;
+    Ok(Picture::new(bytes, size).expect("made with this size"))
+}
+
+/// Field `seed` of the demonstration: 640 x 480, one to three white cells.
+pub fn demonstration(seed: u64) -> Picture {
+    draw(&FieldSpec::demo(seed)).expect("the demonstration's spec is in range")
 }
