@@ -90,7 +90,7 @@ pub fn drawn() -> Vec<Encoded> {
 /// # Errors
 /// When the folder cannot be listed or none of its pictures can be decoded.
 pub fn pictures_of(source: &Path) -> Result<Vec<Encoded>, BenchError> {
-    let listing = folder::list(source, None)?;
+    let listing = folder::list(source, &[])?;
     let mut skipped = listing.skipped.len();
     let mut pictures = Vec::new();
     for entry in listing.entries.iter().take(PICTURES_MAX) {

@@ -199,6 +199,7 @@ fn described(class: ClassId, score: f32, [x0, y0, x1, y1]: [f32; 4]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::{TINY, changed, detector};
     use shared::attribute::NO_FINDINGS;
     use shared::score::Score;
 
@@ -261,5 +262,59 @@ mod tests {
             xyxy: [0.0, 0.0, 50.0, 50.0],
         };
         assert_eq!(compare(&[golden], &[], 0.25), (vec![], vec![]));
+    }
+
+    /// The fixture with a golden field of its own findings, changed.
+    fn golden_model(change: impl FnOnce(&mut GoldenField)) -> Detector {
+        let (seed, size) = (5, Size::new(480, 360));
+        let picture = fields::draw(&golden_spec(seed, size)).unwrap();
+        let mut plain = detector(TINY);
+        let cells = plain.detect(picture.view()).unwrap().detections.to_vec();
+        assert!(!cells.is_empty(), "the field shows a nucleus");
+        let mut field = GoldenField {
+            seed,
+            size,
+            canvas_fnv: format!("{:016x}", fnv1a(plain.canvas())).parse().unwrap(),
+            cells: cells
+                .iter()
+                .map(|cell| GoldenCell {
+                    class: cell.class.0,
+                    score: cell.score.get(),
+                    xyxy: cell.bbox.xyxy(),
+                })
+                .collect(),
+        };
+        change(&mut field);
+        detector(&changed(|contract| {
+            contract.golden = [field].into_iter().collect();
+        }))
+    }
+
+    #[test]
+    fn a_model_that_finds_what_it_found_passes() {
+        let report = check(&mut golden_model(|_| {}), "m.onnx", "cafe").unwrap();
+        assert!(report.passed, "{report}");
+        assert_eq!(report.golden.len(), 1);
+        assert!(report.to_string().ends_with("\nyes"), "{report}");
+    }
+
+    #[test]
+    fn other_pixels_or_other_cells_are_a_no_with_the_reason() {
+        type Change = fn(&mut GoldenField);
+        let cases: [(Change, &str); 4] = [
+            (
+                |field| field.canvas_fnv = "0".parse().unwrap(),
+                "expected 0\n",
+            ),
+            (|field| field.cells[0].class = 4, "missing class 4"),
+            (|field| field.cells[0].xyxy[2] += 90.0, "missing class 0"),
+            (|field| field.cells.clear(), "unexpected class 0"),
+        ];
+        for (change, expected) in cases {
+            let report = check(&mut golden_model(change), "m.onnx", "cafe").unwrap();
+            let words = report.to_string();
+            assert!(!report.passed && words.contains(expected), "{words}");
+            assert!(words.ends_with("\nno"), "{words}");
+        }
     }
 }

@@ -90,3 +90,35 @@ impl fmt::Display for CountTable {
         write!(f, "{LIMITS_NOTE}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::class::{ClassId, LEUKEMIA_CLASSES};
+
+    #[test]
+    fn artefacts_stand_apart_and_limits_are_those_of_the_tables() {
+        let table = ClassTable::new(LEUKEMIA_CLASSES).unwrap();
+        let mut counted = CountTable::counter(&table);
+        for (class, times) in [(0, 7), (3, 80), (13, 20)] {
+            (0..times).for_each(|_| counted.add(ClassId(class)));
+        }
+        let count = CountTable::new(&counted, &table);
+        assert_eq!((count.white_cells, count.classes.len()), (100, 13));
+        assert_eq!((count.apart.len(), count.apart[0].count), (1, 7));
+        assert_eq!(count.apart[0].percent, None);
+        // 20 of 100: 12.7-29.2 in station.md, which rounds to the nearest; 12.67 goes outward.
+        let basophil = &count.classes[12];
+        assert_eq!(basophil.percent, Some(20.0));
+        assert_eq!(basophil.limits_percent, Some([12.6, 29.2]));
+        let words = count.to_string();
+        assert!(
+            words.contains("Basophil                  20      20.0  12.6-29.2\n"),
+            "{words}"
+        );
+        assert!(
+            words.contains("None                       7  (apart)\n"),
+            "{words}"
+        );
+    }
+}

@@ -35,7 +35,7 @@ pub fn demo(
             Ok(found) => {
                 writeln!(print, "{name}: {} cells", found.len())?;
                 for cell in &found {
-                    writeln!(print, "  {}", line_of(cell, &contract))?;
+                    writeln!(print, "  {}", words_of(cell, &contract))?;
                 }
             }
             Err(error) => return Ok(Err(error)),
@@ -44,15 +44,15 @@ pub fn demo(
     Ok(recorder.finish().map_err(ReplayError::from))
 }
 
-/// Class, score, box and attributes in one line.
-fn line_of(cell: &Detection, contract: &ModelContract) -> String {
+/// Class, score and box; the attributes on a line below.
+fn words_of(cell: &Detection, contract: &ModelContract) -> String {
     let [x0, y0, x1, y1] = cell.bbox.xyxy();
     let mut line = format!(
         "{} {:.2} at {x0:.0},{y0:.0} to {x1:.0},{y1:.0}",
         contract.classes.name(cell.class).unwrap_or("?"),
         cell.score.get()
     );
-    let mut separator = ": ";
+    let mut separator = "\n      ";
     for ((_, attribute), finding) in contract.attributes.iter().zip(&cell.attributes) {
         let value = finding.and_then(|finding| attribute.value_name(finding.value));
         if let Some(value) = value {

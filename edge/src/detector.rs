@@ -138,3 +138,6 @@ impl Detector {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ pub mod detector;
 pub mod embedded;
 pub mod exit;
 pub mod fields;
+#[cfg(test)]
+mod fixture;
 pub mod jpeg;
 pub mod model;
 pub mod network;

@@ -20,8 +20,9 @@ use crate::jpeg;
 /// Largest file that is read, bytes.
 pub const FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// Most memory that decoding one picture may take, bytes.
-pub const DECODE_BYTES_MAX: u64 = 256 << 20;
+/// Most memory that decoding one picture may take, bytes; with the network beside it the process
+/// stays below 256 MiB.
+pub const DECODE_BYTES_MAX: u64 = 224 << 20;
 
 /// Most pixels times scans of a JPEG: each scan of a progressive file visits the whole picture, and a
 /// small file can hold hundreds of them.

@@ -215,7 +215,8 @@ pub fn replay(
     paths: &Paths,
     mut tell: impl FnMut(Progress<'_>),
 ) -> Result<Summary, ReplayError> {
-    let listing = folder::list(&paths.source, Some(&paths.out))?;
+    let outputs = [paths.out.clone(), paths.out.join(ANNOTATED)];
+    let listing = folder::list(&paths.source, &outputs)?;
     let mut skipped = listing.skipped;
     skipped.iter().for_each(|one| tell(Progress::Skipped(one)));
     let mut recorder = Recorder::begin(detector, model_sha256, &paths.out, paths.annotate)?;
@@ -250,3 +251,6 @@ pub fn replay(
     summary.other_files = listing.others;
     Ok(summary)
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,13 +65,14 @@ pub struct Listing {
     pub others: u64,
 }
 
-/// Lists the pictures of `folder` and of the folders in it, leaving out `except` (the output).
+/// Lists the pictures of `folder` and of the folders in it, leaving out the folders of
+/// `except` (the output).
 ///
 /// Links to files are followed, links to folders are not: they could lead in a circle.
 ///
 /// # Errors
 /// When `folder` itself cannot be listed; what is wrong below it is skipped with its reason.
-pub fn list(folder: &Path, except: Option<&Path>) -> Result<Listing, SourceError> {
+pub fn list(folder: &Path, except: &[PathBuf]) -> Result<Listing, SourceError> {
     let refuse = |reason: String| SourceError::Folder {
         path: folder.display().to_string(),
         reason,
@@ -81,7 +82,7 @@ pub fn list(folder: &Path, except: Option<&Path>) -> Result<Listing, SourceError
         return Err(refuse("not a folder".to_owned()));
     }
     let mut walk = Walk {
-        except: except.and_then(|path| path.canonicalize().ok()),
+        except: except.iter().flat_map(|path| path.canonicalize()).collect(),
         listing: Listing::default(),
     };
     walk.folder(folder, "", 0)
@@ -93,7 +94,7 @@ pub fn list(folder: &Path, except: Option<&Path>) -> Result<Listing, SourceError
 }
 
 struct Walk {
-    except: Option<PathBuf>,
+    except: Vec<PathBuf>,
     listing: Listing,
 }
 
@@ -123,8 +124,8 @@ impl Walk {
     }
 
     fn below(&mut self, path: &Path, name: &str, depth: usize) {
-        let excepted = self.except.is_some() && path.canonicalize().ok() == self.except;
-        if excepted {
+        let canonical = path.canonicalize();
+        if canonical.is_ok_and(|path| self.except.contains(&path)) {
             return;
         }
         if depth == DEPTH_MAX {

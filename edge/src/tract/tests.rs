@@ -1,6 +1,5 @@
 use super::*;
-
-const TINY: &[u8] = include_bytes!("../../../tests/fixtures/tiny.onnx");
+use crate::fixture::{TINY, changed, with_contract};
 
 /// The first weight of `tiny.py`'s stain layer, which stands nowhere else.
 const WEIGHT: [u8; 4] = 0.8125f32.to_le_bytes();
@@ -28,34 +27,6 @@ fn replaced(from: &[u8], to: &[u8]) -> Vec<u8> {
     }
     assert!(found > 0, "the fixture lacks what the test replaces");
     bytes
-}
-
-fn contract() -> ModelContract {
-    load(TINY).unwrap().contract().clone()
-}
-
-/// The fixture with another contract: `metadata_props` is field 14 of a protobuf message, and a
-/// repeated field may go on at the end of the file.
-fn with_contract(json: &str) -> Vec<u8> {
-    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-        let mut out = vec![number << 3 | 2];
-        let mut len = bytes.len();
-        while len > 0x7f {
-            out.push(len as u8 | 0x80);
-            len >>= 7;
-        }
-        out.push(len as u8);
-        out.extend(bytes);
-        out
-    }
-    let entry = [field(1, CONTRACT_KEY.as_bytes()), field(2, json.as_bytes())].concat();
-    [TINY.to_vec(), field(14, &entry)].concat()
-}
-
-fn changed(change: impl FnOnce(&mut ModelContract)) -> Vec<u8> {
-    let mut contract = contract();
-    change(&mut contract);
-    with_contract(&serde_json::to_string(&contract).unwrap())
 }
 
 #[test]

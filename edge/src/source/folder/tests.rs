@@ -19,7 +19,7 @@ fn pictures_come_in_byte_order_whatever_the_system_gives() {
     ] {
         fs::write(folder.path().join(name), b"x").unwrap();
     }
-    let listing = list(folder.path(), None).unwrap();
+    let listing = list(folder.path(), &[]).unwrap();
     assert_eq!(
         names(&listing),
         ["B.png", "a.jpeg", "b/10.jpg", "b/2.jpg", "c.PNG"]
@@ -34,7 +34,7 @@ fn the_output_inside_the_source_is_not_read_back() {
     fs::create_dir(&out).unwrap();
     fs::write(out.join("annotated.png"), b"x").unwrap();
     fs::write(folder.path().join("a.png"), b"x").unwrap();
-    let listing = list(folder.path(), Some(&out)).unwrap();
+    let listing = list(folder.path(), &[out]).unwrap();
     assert_eq!(names(&listing), ["a.png"]);
 }
 
@@ -42,9 +42,9 @@ fn the_output_inside_the_source_is_not_read_back() {
 fn a_source_that_is_missing_or_no_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.png");
-    assert!(list(&file, None).is_err());
+    assert!(list(&file, &[]).is_err());
     fs::write(&file, b"x").unwrap();
-    let message = list(&file, None).unwrap_err().to_string();
+    let message = list(&file, &[]).unwrap_err().to_string();
     assert!(message.ends_with("a.png: not a folder"), "{message}");
 }
 
@@ -74,7 +74,7 @@ fn what_only_looks_like_a_picture_is_skipped_with_its_reason() {
         .status();
     let piped = made.is_ok_and(|status| status.success());
 
-    let listing = list(folder.path(), None).unwrap();
+    let listing = list(folder.path(), &[]).unwrap();
     assert_eq!(names(&listing), ["good.png", "link.png", "two\nlines.png"]);
     let mut expected = vec![
         ("\\xff.jpg", "its name is not UTF-8"),
