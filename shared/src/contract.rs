@@ -202,7 +202,7 @@ impl ModelContract {
         if self.levels.is_empty() || strides().any(|s| s == 0) || !ascending || !anchors_usable {
             return Err(ContractError::Levels);
         }
-        let coarsest = u32::from(strides().last().unwrap_or(1));
+        let coarsest = u32::from(strides().next_back().unwrap_or(1));
         let side_legal = |side: u32| (1..=4096).contains(&side) && side.is_multiple_of(coarsest);
         if !side_legal(self.canvas.width) || !side_legal(self.canvas.height) {
             return Err(ContractError::Canvas { got: self.canvas });
