@@ -1,11 +1,12 @@
 //! The command line: one file a command. Only here is printed.
 
+mod data;
 mod data_args;
-mod export;
-mod picture_out;
-mod predict;
+
+
+
 mod train;
-mod val;
+
 
 use clap::{Parser, Subcommand};
 
@@ -19,14 +20,11 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Look at data sets, bring them into another form.
+    #[command(subcommand)]
+    Data(data::DataCommand),
     /// Train a detector with attributes.
     Train(Box<train::TrainArgs>),
-    /// Score a checkpoint on a split.
-    Val(val::ValArgs),
-    /// Find the cells of pictures and draw them.
-    Predict(predict::PredictArgs),
-    /// Write the ONNX file with its contract.
-    Export(export::ExportArgs),
 }
 
 impl Cli {
@@ -36,10 +34,8 @@ impl Cli {
     /// Whatever stopped it; [`crate::exit::code`] says with which exit code.
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
+            Command::Data(command) => data::run(command),
             Command::Train(args) => train::run(*args),
-            Command::Val(args) => val::run(&args),
-            Command::Predict(args) => predict::run(&args),
-            Command::Export(args) => export::run(&args),
         }
     }
 }

@@ -15,7 +15,7 @@ use shared::geometry::Size;
 use super::data_args::DataArgs;
 use crate::augment::Augmentation;
 use crate::checkpoint::Checkpoint;
-use crate::dataset::{Split, remove_leaks};
+use crate::dataset::Split;
 use crate::device;
 use crate::loss::LossWeights;
 use crate::model::Variant;
@@ -163,8 +163,6 @@ pub fn run(args: TrainArgs) -> anyhow::Result<()> {
     };
     let tables = resume.as_ref().map(|c| (&c.run.classes, &c.run.schema));
     let mut data = args.data.load(tables)?;
-    let leaks = remove_leaks(&mut data)?;
-    eprint!("{leaks}");
     data.samples.retain(|sample| sample.split != Split::Test);
     let options = TrainOptions {
         out: out.clone(),

@@ -13,23 +13,37 @@ use shared::class::ClassTable;
 use shared::geometry::{BBox, Image, Size};
 
 mod bounded;
+mod coco;
 mod duplicates;
+mod fingerprint;
 mod join;
 mod open;
+mod phantom;
 mod picture;
+mod plot;
 mod problem;
 #[cfg(test)]
 mod real_data;
 mod scan;
+mod split;
+mod stats;
 mod text;
 mod voc;
 mod wbcatt;
+mod write;
 mod yaml;
 
+pub use duplicates::{LeakReport, remove_leaks};
+pub use fingerprint::fingerprint;
 pub use join::join;
 pub use open::{GroupRule, OpenOptions, open};
-pub use picture::{PictureHeader, read_header};
+pub use phantom::{PhantomLook, PhantomPlan, PhantomSchema, draw_phantoms};
+pub use picture::{PictureHeader, check_pixels, read_header};
+pub use plot::{cell_sheet, plot_stats};
 pub use problem::{DataError, Mode, Problem, ReadReport};
+pub use split::{SplitPlan, SplitReport, resplit};
+pub use stats::{SplitStats, Stats};
+pub use write::{Format, Placement, WriteReport, write};
 
 /// Which part of a data set a picture belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,17 +1,20 @@
 //! Opens a data set by what it contains, not by what it is called.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use shared::attribute::AttributeSchema;
 use shared::label::ColumnLayout;
 
-use super::Dataset;
-use super::problem::{DataError, Mode};
+use super::coco::{coco_files, open_coco};
+use super::join::join;
+use super::problem::{Collector, DataError, Mode};
 use super::text::{YoloSpec, open_yolo};
 use super::voc::{is_voc, open_voc};
 use super::wbcatt::{is_wbcatt, open_wbcatt};
 use super::yaml::read_data_yaml;
+use super::{Dataset, Split};
 
 /// What tells which pictures belong together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,9 +45,16 @@ pub struct OpenOptions {
     pub columns: Option<ColumnLayout>,
     /// Attributes of label files whose data YAML does not declare them.
     pub schema: Option<AttributeSchema>,
+    /// Classes whose boxes are left out unread, so that what is wrong with them does not matter.
+    pub ignore_classes: Vec<String>,
 }
 
 impl OpenOptions {
+    /// Whether boxes of that class are left out.
+    pub(crate) fn ignores(&self, class: &str) -> bool {
+        self.ignore_classes.iter().any(|ignored| ignored == class)
+    }
+
     /// Refuses anything that is wrong.
     pub fn strict() -> Self {
         Self {
@@ -66,6 +76,8 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
     };
     if kind.is_file() && is(&["yaml", "yml"]) {
         open_data_yaml(path, options)
+    } else if kind.is_file() && is(&["json"]) {
+        open_coco(path, options)
     } else if kind.is_dir() {
         open_folder(path, options)
     } else {
@@ -90,6 +102,8 @@ fn open_folder(folder: &Path, options: &OpenOptions) -> Result<Dataset, DataErro
         open_voc(folder, options)
     } else if is_wbcatt(folder) {
         open_wbcatt(folder, options)
+    } else if let files @ [_, ..] = coco_files(folder).as_slice() {
+        open_coco_files(folder, files, options)
     } else if folder.join("images").is_dir() && folder.join("labels").is_dir() {
         open_yolo(YoloSpec::of_folder(folder, options)?, options)
     } else {
@@ -97,6 +111,36 @@ fn open_folder(folder: &Path, options: &OpenOptions) -> Result<Dataset, DataErro
                       a COCO JSON, or images/ and labels/; found none of them";
         Err(DataError::file(folder, detail))
     }
+}
+
+/// Several JSON files, one a split; a picture that stands in two of them is refused.
+fn open_coco_files(
+    folder: &Path,
+    files: &[PathBuf],
+    options: &OpenOptions,
+) -> Result<Dataset, DataError> {
+    let parts: Result<Vec<_>, _> = files.iter().map(|file| open_coco(file, options)).collect();
+    let mut data = join(parts?, None, None, &[])?;
+    data.name = folder_name(folder);
+    let mut problems = Collector::new(options.mode);
+    let mut last: HashMap<PathBuf, Split> = HashMap::new();
+    for sample in &data.samples {
+        let split = last.entry(sample.image.clone()).or_insert(sample.split);
+        *split = sample.split.max(*split);
+    }
+    data.samples.retain(|sample| {
+        let split = last[&sample.image];
+        if split != sample.split {
+            let detail = format!(
+                "expected in one split, found in {} and {split}",
+                sample.split
+            );
+            problems.refuse("picture in two splits", sample.image.display(), detail);
+        }
+        split == sample.split
+    });
+    data.report.absorb(problems.finish()?);
+    Ok(data)
 }
 
 /// The folder's own name, for tables.

@@ -1,4 +1,4 @@
-//! A picture's size, from its header alone.
+//! A picture's size, from its header alone; and, on request, whether the rest is there too.
 
 use std::path::Path;
 
@@ -7,7 +7,8 @@ use image::{ImageDecoder, ImageReader, Limits};
 use shared::fit::SIDE_MAX;
 use shared::geometry::Size;
 
-use super::problem::DataError;
+use super::Dataset;
+use super::problem::{Collector, DataError, Mode, ReadReport};
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,4 +56,25 @@ pub fn read_header(path: &Path) -> Result<PictureHeader, DataError> {
     Ok(PictureHeader {
         size: Size::new(width, height),
     })
+}
+
+/// Decodes every picture to its last pixel: a cut file has a good header. In lenient mode what
+/// cannot be decoded is taken out of `data`.
+///
+/// # Errors
+/// In strict mode, pictures that cannot be decoded.
+pub fn check_pixels(data: &mut Dataset, mode: Mode) -> Result<ReadReport, DataError> {
+    let mut problems = Collector::new(mode);
+    data.samples.retain(|sample| {
+        let decoded = ImageReader::open(&sample.image)
+            .and_then(ImageReader::with_guessed_format)
+            .map_err(image::ImageError::IoError)
+            .and_then(ImageReader::decode);
+        if let Err(error) = &decoded {
+            let detail = format!("expected a whole picture: {error}");
+            problems.refuse("picture that cannot be decoded", sample.image.display(), detail);
+        }
+        decoded.is_ok()
+    });
+    problems.finish()
 }

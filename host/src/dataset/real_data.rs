@@ -76,7 +76,7 @@ fn wbcatt_without_derived_boxes_is_what_people_drew() {
         data.samples.len() + data.report.dropped["picture without a box"],
         10_298 - 6
     );
-    let described = |cell: &&shared::cell::Cell| cell.class.is_some();
+    let described = |cell: &&Cell| cell.class.is_some();
     for sample in &data.samples {
         assert_eq!(
             sample.cells.iter().filter(described).count(),

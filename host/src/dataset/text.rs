@@ -14,7 +14,8 @@ use super::bounded::{SMALL_MAX, read_text};
 use super::open::{OpenOptions, folder_name, group_of};
 use super::problem::{Collector, DataError, Problem};
 use super::scan::{detail_of, is_picture_name, list_pictures, picture_size};
-use super::voc::clip;
+use super::voc::{IGNORED, clip};
+use super::write::text_of_csv_cell;
 use super::{Dataset, Sample, Split};
 
 /// What a data YAML, or the options in its place, say.
@@ -108,6 +109,7 @@ impl ClassMap {
 struct Reader<'a> {
     spec: &'a YoloSpec,
     classes: &'a [Option<ClassId>],
+    options: &'a OpenOptions,
     problems: Collector,
 }
 
@@ -126,13 +128,14 @@ pub(crate) fn open_yolo(spec: YoloSpec, options: &OpenOptions) -> Result<Dataset
     let mut reader = Reader {
         spec: &spec,
         classes: &map.classes,
+        options,
         problems,
     };
     let pictures = reader.pictures()?;
     reader.count_orphans(&pictures);
     let mut samples = Vec::new();
     for (image, split) in pictures {
-        let Some(mut sample) = reader.sample(&image, split, options) else {
+        let Some(mut sample) = reader.sample(&image, split) else {
             continue;
         };
         let name = image.file_name().and_then(|name| name.to_str());
@@ -221,7 +224,7 @@ impl Reader<'_> {
         }
     }
 
-    fn sample(&mut self, image: &Path, split: Split, options: &OpenOptions) -> Option<Sample> {
+    fn sample(&mut self, image: &Path, split: Split) -> Option<Sample> {
         let size = picture_size(image, &mut self.problems)?;
         let Some(labels) = labels_of(image) else {
             let detail = "expected a folder called images in the path, found none";
@@ -240,7 +243,7 @@ impl Reader<'_> {
             image: image.to_path_buf(),
             size,
             split,
-            group: group_of(image, options.group),
+            group: group_of(image, self.options.group),
             cells,
             region,
         })
@@ -269,7 +272,9 @@ impl Reader<'_> {
                 self.problems.refuse("row that stands twice", place, detail);
                 continue;
             }
-            if let Some((cell, patch)) = self.cell(row, size, &place) {
+            if self.is_ignored(row) {
+                self.problems.leave_out(IGNORED, 1);
+            } else if let Some((cell, patch)) = self.cell(row, size, &place) {
                 if patch.is_some() && *region.get_or_insert(patch) != patch {
                     let detail =
                         "fields 6 to 9: expected the same patch on every row, found another";
@@ -285,7 +290,9 @@ impl Reader<'_> {
                 .leave_out("picture of a sparse set without a patch", 1);
             return None;
         }
-        Some((cells, region.and_then(|region| region.clipped(size))))
+        let whole = BBox::from_corners(0.0, 0.0, size.width as f32, size.height as f32);
+        let region = region.and_then(|region| region.clipped(size));
+        Some((cells, region.filter(|_| region != whole)))
     }
 
     fn cell(&mut self, row: &str, size: Size, place: &str) -> Option<(Cell, Option<BBox<Image>>)> {
@@ -320,6 +327,12 @@ impl Reader<'_> {
         ))
     }
 
+    fn is_ignored(&self, row: &str) -> bool {
+        let class = row.split_ascii_whitespace().next().and_then(|class| class.parse().ok());
+        let name = class.and_then(|class: usize| self.spec.names.get(class));
+        name.is_some_and(|name| self.options.ignores(name))
+    }
+
     /// What to do about columns that nobody declared.
     fn hint(&self, row: &str) -> String {
         let got = row.split_ascii_whitespace().count();
@@ -352,7 +365,8 @@ fn read_groups(path: &Path) -> Result<HashMap<String, String>, DataError> {
     for row in reader.records() {
         let row = row.map_err(|error| DataError::file(path, error))?;
         if let (Some(image), Some(group)) = (row.get(0), row.get(1)) {
-            groups.insert(image.to_owned(), group.to_owned());
+            let text = |cell| text_of_csv_cell(cell).to_owned();
+            groups.insert(text(image), text(group));
         }
     }
     Ok(groups)

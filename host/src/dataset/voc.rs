@@ -19,9 +19,13 @@ use super::{Dataset, Sample, Split};
 /// Boxes that reach out of the picture by more than this are refused, by less are clipped; pixels.
 pub(crate) const OVERHANG_MAX: f32 = 1.0;
 
+/// Why boxes of ignored classes are left out.
+pub(crate) const IGNORED: &str = "box of an ignored class";
+
 struct Object {
     name: String,
-    bbox: BBox<Image>,
+    /// `None` = the class is ignored.
+    bbox: Option<BBox<Image>>,
 }
 
 struct Picture {
@@ -42,7 +46,7 @@ pub(crate) fn open_voc(folder: &Path, options: &OpenOptions) -> Result<Dataset, 
     let mut pictures = Vec::new();
     let mut listed = BTreeSet::new();
     for (stem, split) in read_splits(folder, &mut problems)? {
-        let found = read_picture(folder, &stem, split, &mut problems);
+        let found = read_picture(folder, &stem, split, options, &mut problems);
         pictures.extend(found);
         listed.insert(stem);
     }
@@ -70,10 +74,12 @@ pub(crate) fn open_voc(folder: &Path, options: &OpenOptions) -> Result<Dataset, 
 }
 
 fn sample_of(picture: &Picture, classes: &ClassTable, options: &OpenOptions) -> Sample {
-    let cells = picture.objects.iter().map(|object| Cell {
-        bbox: object.bbox,
-        class: classes.find(&object.name),
-        attributes: NO_ATTRIBUTES,
+    let cells = picture.objects.iter().filter_map(|object| {
+        Some(Cell {
+            bbox: object.bbox?,
+            class: classes.find(&object.name),
+            attributes: NO_ATTRIBUTES,
+        })
     });
     Sample {
         image: picture.image.clone(),
@@ -145,6 +151,7 @@ fn read_picture(
     folder: &Path,
     stem: &str,
     split: Split,
+    options: &OpenOptions,
     problems: &mut Collector,
 ) -> Option<Picture> {
     let xml = folder.join("Annotations").join(format!("{stem}.xml"));
@@ -185,8 +192,11 @@ fn read_picture(
     }
     for node in root.children().filter(|node| node.has_tag_name("object")) {
         let line = document.text_pos_at(node.range().start).row;
-        match read_object(node, size) {
-            Ok(object) => objects.push(object),
+        match read_object(node, size, options) {
+            Ok(object) => {
+                problems.leave_out(IGNORED, usize::from(object.bbox.is_none()));
+                objects.push(object);
+            }
             Err((reason, detail)) => {
                 problems.refuse(reason, format!("{}:{line}", xml.display()), detail);
             }
@@ -200,7 +210,7 @@ fn read_picture(
     })
 }
 
-fn read_object(node: Node<'_, '_>, size: Size) -> Result<Object, (&'static str, String)> {
+fn read_object(node: Node<'_, '_>, size: Size, options: &OpenOptions) -> Result<Object, (&'static str, String)> {
     let name = child(node, "name")
         .and_then(|name| name.text())
         .map(str::trim)
@@ -209,6 +219,12 @@ fn read_object(node: Node<'_, '_>, size: Size) -> Result<Object, (&'static str, 
             "object without a name",
             "expected <name>, found none".to_owned(),
         ))?;
+    if options.ignores(name) {
+        return Ok(Object {
+            name: name.to_owned(),
+            bbox: None,
+        });
+    }
     let bndbox = child(node, "bndbox").ok_or((
         "object without a box",
         "expected <bndbox>, found none".to_owned(),
@@ -236,7 +252,7 @@ fn read_object(node: Node<'_, '_>, size: Size) -> Result<Object, (&'static str, 
     })?;
     Ok(Object {
         name: name.to_owned(),
-        bbox,
+        bbox: Some(bbox),
     })
 }
 

@@ -1,0 +1,350 @@
+//! `leuko-host data`: look at data sets, bring them into another form.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use crate::dataset::{
+    DataError, Dataset, Format, GroupRule, Mode, OpenOptions, PhantomLook, PhantomPlan,
+    PhantomSchema, Placement, SplitPlan, Stats, WriteReport, cell_sheet, check_pixels,
+    draw_phantoms, fingerprint, open, plot_stats, remove_leaks, resplit, write,
+};
+
+/// What to do with data.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Read everything and say what is wrong; exit code 3 when something is.
+    Check {
+        #[command(flatten)]
+        input: Input,
+        /// Decode every picture to its last pixel, and look for pictures that two splits share.
+        #[arg(long)]
+        pixels: bool,
+        /// One JSON object on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Count classes, attributes and box sizes of each split.
+    Stats {
+        #[command(flatten)]
+        input: Input,
+        /// One JSON object on stdout.
+        #[arg(long)]
+        json: bool,
+        /// Write classes.svg and cells.png to this folder.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Write the set in another format.
+    Convert {
+        #[command(flatten)]
+        input: Input,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Split anew: groups and duplicate pictures stay on one side.
+    Split {
+        #[command(flatten)]
+        input: Input,
+        #[command(flatten)]
+        output: Output,
+        /// Proportions of train, val and test.
+        #[arg(long, value_name = "A,B,C", value_delimiter = ',', default_values_t = [0.7, 0.1, 0.2])]
+        ratios: Vec<f32>,
+        /// Another seed, another split.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Draw a data set of phantom fields with exact truth.
+    Phantom(PhantomArgs),
+}
+
+/// A data set to read.
+#[derive(Debug, Args)]
+pub struct Input {
+    /// A data YAML, a COCO JSON, or a folder (Pascal VOC, WBCAtt, COCO, images/ and labels/).
+    #[arg(value_name = "DATA")]
+    path: PathBuf,
+    /// Leave out and count what is wrong instead of refusing it.
+    #[arg(long)]
+    lenient: bool,
+    /// Boxes found by a detector (detections.jsonl) for pictures that have none (WBCAtt).
+    #[arg(long, value_name = "FILE")]
+    boxes: Option<PathBuf>,
+    /// Classes whose boxes are left out; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    ignore_class: Vec<String>,
+    /// What tells which pictures belong together, where the set does not say.
+    #[arg(long, value_enum)]
+    group_by: Option<GroupBy>,
+}
+
+/// What to write.
+#[derive(Debug, Args)]
+pub struct Output {
+    /// A new or empty folder.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Label files with a data YAML, or COCO JSON.
+    #[arg(long, value_enum, default_value_t = To::Yolo)]
+    to: To,
+    /// Link the pictures, copy them, or leave them where they are.
+    #[arg(long, value_enum, default_value_t = Images::Link)]
+    images: Images,
+}
+
+/// Drawn fields.
+#[derive(Debug, Args)]
+pub struct PhantomArgs {
+    #[command(flatten)]
+    output: PhantomOutput,
+    /// Fields of train, val and test.
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', default_values_t = [80, 10, 10])]
+    fields: Vec<usize>,
+    /// Seed of the first field.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// What the fields look like.
+    #[arg(long, value_enum, default_value_t = Look::Randomised)]
+    look: Look,
+    /// Whose classes and attributes the truth is told in.
+    #[arg(long, value_enum, default_value_t = Schema::Wbcatt)]
+    schema: Schema,
+}
+
+/// Where drawn fields go.
+#[derive(Debug, Args)]
+pub struct PhantomOutput {
+    /// A new or empty folder.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Label files with a data YAML, or COCO JSON.
+    #[arg(long, value_enum, default_value_t = To::Yolo)]
+    to: To,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum To {
+    Yolo,
+    Coco,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Images {
+    Link,
+    Copy,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum GroupBy {
+    /// Every picture by itself.
+    Picture,
+    /// The part of the file name before the first `_` (LeukemiaAttri: the patient).
+    Prefix,
+    /// The folder.
+    Folder,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Look {
+    Demo,
+    Wide,
+    Analyser,
+    Randomised,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Schema {
+    Leukemia,
+    Wbcatt,
+}
+
+impl Input {
+    fn group(&self) -> Option<GroupRule> {
+        self.group_by.map(|group| match group {
+            GroupBy::Picture => GroupRule::Picture,
+            GroupBy::Prefix => GroupRule::Prefix,
+            GroupBy::Folder => GroupRule::Folder,
+        })
+    }
+
+    /// Opens the set; what was left out is said on stderr.
+    fn open(&self) -> Result<Dataset, DataError> {
+        let options = OpenOptions {
+            mode: if self.lenient { Mode::Lenient } else { Mode::Strict },
+            boxes: self.boxes.clone(),
+            group: self.group().unwrap_or_default(),
+            ignore_classes: self.ignore_class.clone(),
+            ..OpenOptions::default()
+        };
+        let data = open(&self.path, &options)?;
+        eprintln!("{}: {}", data.name, data.report);
+        Ok(data)
+    }
+}
+
+impl To {
+    fn format(self) -> Format {
+        match self {
+            Self::Yolo => Format::Yolo,
+            Self::Coco => Format::Coco,
+        }
+    }
+}
+
+impl Output {
+    fn write(&self, data: &Dataset) -> Result<(), DataError> {
+        let placement = match self.images {
+            Images::Link => Placement::Link,
+            Images::Copy => Placement::Copy,
+            Images::None => Placement::None,
+        };
+        let report = write(data, &self.out, self.to.format(), placement)?;
+        say_written(&self.out, &report);
+        Ok(())
+    }
+}
+
+fn say_written(out: &Path, report: &WriteReport) {
+    let [train, val, test] = report.pictures;
+    eprintln!(
+        "{}: {train} train, {val} val, {test} test pictures, {} cells",
+        out.display(),
+        report.cells
+    );
+    if report.renamed > 0 {
+        eprintln!("  {} pictures got another name, because two had the same", report.renamed);
+    }
+    if report.sparse_lost > 0 {
+        eprintln!(
+            "  {} pictures of a sparse set have no cell: label files cannot say which part was looked at",
+            report.sparse_lost
+        );
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A [`DataError`] somewhere in the chain when the data is at fault.
+pub fn run(command: DataCommand) -> anyhow::Result<()> {
+    match command {
+        DataCommand::Check { input, pixels, json } => check(&input, pixels, json),
+        DataCommand::Stats { input, json, out } => stats(&input, json, out.as_deref()),
+        DataCommand::Convert { input, output } => Ok(output.write(&input.open()?)?),
+        DataCommand::Split { input, output, ratios, seed } => split(&input, &output, &ratios, seed),
+        DataCommand::Phantom(args) => phantom(&args),
+    }
+}
+
+fn check(input: &Input, pixels: bool, as_json: bool) -> anyhow::Result<()> {
+    let mut data = match input.open() {
+        Ok(data) => data,
+        Err(error) => {
+            if let (true, DataError::Problems { shown, total }) = (as_json, &error) {
+                let shown: Vec<_> = shown
+                    .iter()
+                    .map(|p| json!({"place": p.place, "reason": p.reason, "detail": p.detail}))
+                    .collect();
+                println!("{}", json!({"ok": false, "problems": total, "shown": shown}));
+            }
+            return Err(error.into());
+        }
+    };
+    let mut leaks = None;
+    if pixels {
+        let mode = if input.lenient { Mode::Lenient } else { Mode::Strict };
+        data.report.absorb(check_pixels(&mut data, mode)?);
+        leaks = Some(remove_leaks(&mut data)?);
+    }
+    let [train, val, test] = data.split_counts();
+    let cells: usize = data.samples.iter().map(|sample| sample.cells.len()).sum();
+    let fingerprint = fingerprint(&data)?;
+    if as_json {
+        let pairs = leaks.as_ref().map(|l| json!({"equal": l.equal, "near": l.near}));
+        let said = json!({
+            "ok": true, "name": data.name, "format": data.report.format, "train": train, "val": val,
+            "test": test, "cells": cells, "classes": data.classes, "attributes": data.schema,
+            "dropped": data.report.dropped, "notes": data.report.notes, "shared_pictures": pairs,
+            "fingerprint": fingerprint,
+        });
+        println!("{said}");
+    } else {
+        println!("{}: {train} train, {val} val, {test} test pictures, {cells} cells", data.name);
+        println!("fingerprint {fingerprint}");
+        for (words, list) in leaks.iter().flat_map(|l| [("equal", &l.equal), ("nearly equal", &l.near)]) {
+            for (early, late) in list {
+                println!("{words}: {} and {} of a later split", early.display(), late.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn stats(input: &Input, as_json: bool, out: Option<&Path>) -> anyhow::Result<()> {
+    let data = input.open()?;
+    let stats = Stats::new(&data);
+    if as_json {
+        println!("{}", serde_json::to_string(&stats)?);
+    } else {
+        print!("{stats}");
+    }
+    if let Some(out) = out {
+        std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+        plot_stats(&data, &out.join("classes.svg"))?;
+        cell_sheet(&data, 30, &out.join("cells.png"))?;
+        eprintln!("wrote classes.svg and cells.png to {}", out.display());
+    }
+    Ok(())
+}
+
+fn split(input: &Input, output: &Output, ratios: &[f32], seed: u64) -> anyhow::Result<()> {
+    let ratios = <[f32; 3]>::try_from(ratios).map_err(|_| {
+        anyhow::anyhow!("--ratios: expected three numbers, found {}", ratios.len())
+    })?;
+    let mut data = input.open()?;
+    let plan = SplitPlan {
+        ratios,
+        seed,
+        group: input.group(),
+    };
+    let report = resplit(&mut data, &plan)?;
+    eprintln!(
+        "{} groups; {} pairs of equal or nearly equal pictures kept together",
+        report.groups, report.joined_by_duplicates
+    );
+    Ok(output.write(&data)?)
+}
+
+fn phantom(args: &PhantomArgs) -> anyhow::Result<()> {
+    let fields = <[usize; 3]>::try_from(args.fields.as_slice()).map_err(|_| {
+        anyhow::anyhow!("--fields: expected three numbers, found {}", args.fields.len())
+    })?;
+    let plan = PhantomPlan {
+        fields,
+        seed: args.seed,
+        look: match args.look {
+            Look::Demo => PhantomLook::Demo,
+            Look::Wide => PhantomLook::Wide,
+            Look::Analyser => PhantomLook::Analyser,
+            Look::Randomised => PhantomLook::Randomised,
+        },
+        schema: match args.schema {
+            Schema::Leukemia => PhantomSchema::Leukemia,
+            Schema::Wbcatt => PhantomSchema::Wbcatt,
+        },
+    };
+    let out = &args.output.out;
+    let mut drawn = out.as_os_str().to_owned();
+    drawn.push(".drawn");
+    let drawn = PathBuf::from(drawn);
+    let data = draw_phantoms(&plan, &drawn)?;
+    eprintln!("{}", data.report);
+    let report = write(&data, out, args.output.to.format(), Placement::Copy)?;
+    std::fs::remove_dir_all(&drawn).with_context(|| drawn.display().to_string())?;
+    say_written(out, &report);
+    Ok(())
+}
