@@ -44,8 +44,8 @@ fn load(choice: &Model) -> Result<(Detector, ModelFile), Failure> {
 fn run_demo(args: &Demo, print: &mut dyn Write) -> Result<(), Failure> {
     let (mut detector, file) = load(&args.model)?;
     let summary = demo(&mut detector, file.sha256(), &args.out, print)??;
-    writeln!(print, "\n{}", summary.differential)?;
-    writeln!(print, "{RESEARCH_NOTE}")?;
+    writeln!(print)?;
+    print_differential(print, &summary)?;
     let out = args.out.display();
     eprintln!("wrote {out}/{RECORDS} and {out}/{ANNOTATED}/");
     eprintln!(
@@ -79,10 +79,19 @@ fn run_replay(args: &Replay, print: &mut dyn Write) -> Result<(), Failure> {
     if args.json {
         print_json(print, &summary)
     } else {
-        writeln!(print, "{}", summary.differential)?;
-        writeln!(print, "{RESEARCH_NOTE}")?;
-        Ok(())
+        Ok(print_differential(print, &summary)?)
     }
+}
+
+fn print_differential(print: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+    match &summary.differential {
+        Some(table) => writeln!(print, "{table}")?,
+        None => writeln!(
+            print,
+            "no differential: every class above the score is listed, a cell can stand there several times"
+        )?,
+    }
+    writeln!(print, "{RESEARCH_NOTE}")
 }
 
 fn talk_about(summary: &Summary, args: &Replay) {

@@ -132,16 +132,18 @@ impl<'a> Recorder<'a> {
     /// When it cannot be written.
     pub fn finish(self) -> Result<Summary, OutputError> {
         let contract = self.detector.contract();
+        let thresholds = *self.detector.thresholds();
+        let count = || CountTable::new(&self.counted, &contract.classes);
         let summary = Summary {
             model: contract.name.as_str().to_owned(),
             model_sha256: self.model_sha256.to_owned(),
-            thresholds: *self.detector.thresholds(),
+            thresholds,
             fields: self.fields,
             detections: self.detections,
             dropped: self.dropped,
             skipped: Vec::new(),
             other_files: 0,
-            differential: CountTable::new(&self.counted, &contract.classes),
+            differential: (!thresholds.multi_label).then(count),
         };
         self.records.commit()?;
         Ok(summary)
@@ -173,8 +175,8 @@ pub struct Summary {
     pub skipped: Vec<Skipped>,
     /// Files that are no PNG or JPEG by their names.
     pub other_files: u64,
-    /// Counts, per cent and limits.
-    pub differential: CountTable,
+    /// Counts, per cent and limits; `None` with `multi_label`, where a cell is listed once a class.
+    pub differential: Option<CountTable>,
 }
 
 /// What is told while a replay runs.

@@ -240,7 +240,7 @@ fn check_tensors(model: &TypedModel) -> Result<(), Refusal> {
                 });
             }
             let konst = outlet.fact.konst.as_deref();
-            if konst.is_some_and(|konst| holds_nan(konst)) {
+            if konst.is_some_and(holds_nan) {
                 let node = node.name.clone();
                 return Err(Refusal::NanWeights { node });
             }

@@ -144,6 +144,10 @@ fn replay_counts_the_bad_pictures_and_goes_on() {
     assert_eq!(stderr(&output).matches("skipped \"").count(), 3);
     assert_eq!(summary["thresholds"]["multi_label"], true);
     assert_eq!(summary["thresholds"]["score"], 0.001);
+    assert!(
+        summary["differential"].is_null(),
+        "a cell is listed once a class"
+    );
 }
 
 #[test]

@@ -83,7 +83,8 @@ fn a_folder_becomes_one_line_a_picture_and_a_differential() {
         .map(Vec::len)
         .sum();
     assert_eq!(summary.detections, found as u64);
-    assert_eq!(summary.differential.white_cells as usize, found);
+    let differential = summary.differential.expect("one class a cell");
+    assert_eq!(differential.white_cells as usize, found);
     for name in [
         "b/one \"field\".png.png",
         "grey.png.png",
