@@ -43,8 +43,8 @@ fn load(choice: &Model) -> Result<(Detector, ModelFile), Failure> {
 
 fn run_demo(args: &Demo, print: &mut dyn Write) -> Result<(), Failure> {
     let (mut detector, file) = load(&args.model)?;
-    let summary = demo(&mut detector, file.sha256(), &args.out, print)??;
-    writeln!(print)?;
+    let (summary, cells) = demo(&mut detector, file.sha256(), &args.out)?;
+    writeln!(print, "{cells}")?;
     print_differential(print, &summary)?;
     let out = args.out.display();
     eprintln!("wrote {out}/{RECORDS} and {out}/{ANNOTATED}/");

@@ -1,6 +1,5 @@
 //! What the binary does without a word: it draws fields, finds their cells and shows them.
 
-use std::io::{self, Write};
 use std::path::Path;
 
 use shared::cell::Detection;
@@ -13,35 +12,28 @@ use crate::replay::{Recorder, ReplayError, Summary};
 /// Fields that are drawn.
 pub const FIELDS: u64 = 4;
 
-/// Runs the drawn fields through the model, writes as a replay does, and prints every cell.
+/// Runs the drawn fields through the model and writes as a replay does; returns every cell in words,
+/// to be printed when all files are in their places.
 ///
 /// # Errors
-/// When the model fails or the results cannot be written; the outer error is that of `print`.
+/// When the model fails or the results cannot be written.
 pub fn demo(
     detector: &mut Detector,
     model_sha256: &str,
     out: &Path,
-    print: &mut dyn Write,
-) -> io::Result<Result<Summary, ReplayError>> {
+) -> Result<(Summary, String), ReplayError> {
     let contract = detector.contract().clone();
-    let mut recorder = match Recorder::begin(detector, model_sha256, out, true) {
-        Ok(recorder) => recorder,
-        Err(error) => return Ok(Err(error.into())),
-    };
+    let mut recorder = Recorder::begin(detector, model_sha256, out, true)?;
+    let mut words = String::new();
     for seed in 1..=FIELDS {
         let name = format!("field-{seed}");
-        let mut picture = fields::demonstration(seed);
-        match recorder.field(&name, &mut picture) {
-            Ok(found) => {
-                writeln!(print, "{name}: {} cells", found.len())?;
-                for cell in &found {
-                    writeln!(print, "  {}", words_of(cell, &contract))?;
-                }
-            }
-            Err(error) => return Ok(Err(error)),
+        let found = recorder.field(&name, &mut fields::demonstration(seed))?;
+        words.push_str(&format!("{name}: {} cells\n", found.len()));
+        for cell in &found {
+            words.push_str(&format!("  {}\n", words_of(cell, &contract)));
         }
     }
-    Ok(recorder.finish().map_err(ReplayError::from))
+    Ok((recorder.finish()?, words))
 }
 
 /// Class, score and box; the attributes on a line below.

@@ -31,10 +31,10 @@ pub enum Failure {
     #[error("the model does not find here what it found where it was exported")]
     Parity,
     /// Results that nobody takes.
-    #[error("standard output: {0}")]
+    #[error("standard output")]
     Print(#[from] io::Error),
     /// Results that cannot be put into words.
-    #[error("JSON: {0}")]
+    #[error("JSON")]
     Json(#[from] serde_json::Error),
 }
 
