@@ -218,6 +218,19 @@ pub fn fill(store: &mut nn::VarStore, values: &BTreeMap<String, Tensor>) -> Resu
     Ok(())
 }
 
+/// Copies those of `values` that a variable has the name and shape of; returns the variables left.
+pub fn fill_where_fitting(store: &nn::VarStore, values: &BTreeMap<String, Tensor>) -> Vec<String> {
+    let mut left: Vec<String> = Vec::new();
+    for (name, mut variable) in store.variables() {
+        match values.get(&name).filter(|value| value.size() == variable.size()) {
+            Some(value) => tch::no_grad(|| variable.copy_(value)),
+            None => left.push(name),
+        }
+    }
+    left.sort();
+    left
+}
+
 fn shape(tensor: &Tensor) -> Vec<usize> {
     tensor.size().iter().map(|&n| n as usize).collect()
 }

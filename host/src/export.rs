@@ -4,11 +4,12 @@ use std::fmt::Write;
 
 use heapless::String as Fixed;
 use shared::contract::{
-    CONTRACT_VERSION, GoldenCell, GoldenField, ModelContract, Precision, Provenance, fnv1a,
+    CONTRACT_VERSION, GoldenCell, GoldenField, MAX_GOLDEN_CELLS, ModelContract, Precision, Provenance,
+    fnv1a, golden_spec,
 };
 use shared::geometry::Size;
 use shared::head::Thresholds;
-use shared::phantom::{FieldSpec, PhantomCell, draw_field};
+use shared::phantom::{MAX_WHITE_CELLS, PhantomCell, draw_field};
 use shared::pixels::RgbViewMut;
 
 use crate::checkpoint::{Checkpoint, floats};
@@ -20,13 +21,6 @@ use crate::weights::NamedTensors;
 /// Seeds and size of the golden fields.
 const GOLDEN: [u64; 3] = [11, 12, 13];
 const GOLDEN_SIZE: Size = Size::new(640, 480);
-
-/// Canvases and raw heads, as this runtime computes them.
-#[derive(Debug)]
-pub struct Dump {
-    /// Planar canvas bytes, heads per level.
-    pub fields: Vec<(Vec<u8>, Vec<Vec<f32>>)>,
-}
 
 /// A text that must fit into the contract.
 fn fixed<const N: usize>(text: &str, what: &str) -> anyhow::Result<Fixed<N>> {
@@ -63,24 +57,15 @@ pub fn contract_of(
         golden: heapless::Vec::new(),
     };
     contract.check()?;
-    with_evaluator(checkpoint, |evaluator| {
-        for seed in GOLDEN {
-            let picture = golden_picture(seed)?;
-            let found = evaluator.detect(&picture, "golden field", &thresholds)?;
-            let (_, canvas) = on_canvas(evaluator, &picture)?;
-            let mut canvas_fnv = Fixed::new();
-            write!(canvas_fnv, "{:016x}", fnv1a(&canvas))?;
-            let cells = found.detections.iter().map(|d| GoldenCell {
-                class: d.class.0,
-                score: d.score.get(),
-                xyxy: d.bbox.xyxy(),
-            });
-            let cells = cells.take(shared::contract::MAX_GOLDEN_CELLS).collect();
-            let field = GoldenField { seed, size: GOLDEN_SIZE, canvas_fnv, cells };
-            contract.golden.push(field).map_err(|_| anyhow::anyhow!("too many golden fields"))?;
-        }
-        Ok(())
-    })?;
+    let device = tch::Device::Cpu;
+    let (_store, network) = checkpoint.network(device)?;
+    let head = run.head();
+    let evaluator =
+        Evaluator { network: &network, head: &head, fit: contract.fit, canvas: contract.canvas, device };
+    for seed in GOLDEN {
+        let field = golden_field(&evaluator, seed, &thresholds)?;
+        contract.golden.push(field).map_err(|_| anyhow::anyhow!("too many golden fields"))?;
+    }
     Ok(contract)
 }
 
@@ -108,43 +93,31 @@ pub fn onnx_of(checkpoint: &Checkpoint, contract: &ModelContract) -> Result<Vec<
     yolov5_bytes(&spec, contract, &tensors)
 }
 
-/// Canvases of the golden fields and their heads.
-///
-/// # Errors
-/// When a golden field cannot be drawn.
-pub fn dump_of(checkpoint: &Checkpoint) -> anyhow::Result<Dump> {
-    with_evaluator(checkpoint, |evaluator| {
-        let fields = GOLDEN.into_iter().map(|seed| {
-            let (_, canvas) = on_canvas(evaluator, &golden_picture(seed)?)?;
-            let heads = evaluator.heads(&canvas);
-            Ok((canvas, heads))
-        });
-        Ok(Dump { fields: fields.collect::<anyhow::Result<_>>()? })
-    })
+fn golden_field(
+    evaluator: &Evaluator<'_>,
+    seed: u64,
+    thresholds: &Thresholds,
+) -> anyhow::Result<GoldenField> {
+    let picture = drawn(seed)?;
+    let found = evaluator.detect(&picture, "golden field", thresholds)?;
+    let (_, canvas) = picture
+        .on_canvas(evaluator.fit, evaluator.canvas)
+        .ok_or_else(|| anyhow::anyhow!("a field of {GOLDEN_SIZE} does not fit on {}", evaluator.canvas))?;
+    let mut canvas_fnv = Fixed::new();
+    write!(canvas_fnv, "{:016x}", fnv1a(&canvas))?;
+    let cells = found.detections.iter().take(MAX_GOLDEN_CELLS).map(|d| GoldenCell {
+        class: d.class.0,
+        score: d.score.get(),
+        xyxy: d.bbox.xyxy(),
+    });
+    Ok(GoldenField { seed, size: GOLDEN_SIZE, canvas_fnv, cells: cells.collect() })
 }
 
-fn with_evaluator<T>(
-    checkpoint: &Checkpoint,
-    f: impl FnOnce(&Evaluator<'_>) -> anyhow::Result<T>,
-) -> anyhow::Result<T> {
-    let device = tch::Device::Cpu;
-    let (_store, network) = checkpoint.network(device)?;
-    let head = checkpoint.run.head();
-    let plan = &checkpoint.run.plan;
-    f(&Evaluator { network: &network, head: &head, fit: plan.fit, canvas: plan.canvas, device })
-}
-
-fn on_canvas(evaluator: &Evaluator<'_>, picture: &Picture) -> anyhow::Result<(shared::fit::Fit, Vec<u8>)> {
-    let laid = picture.on_canvas(evaluator.fit, evaluator.canvas);
-    laid.ok_or_else(|| anyhow::anyhow!("a field of {} does not fit on {}", picture.size, evaluator.canvas))
-}
-
-/// The phantom field of a seed: what the station draws for its self-test.
-fn golden_picture(seed: u64) -> anyhow::Result<Picture> {
-    let size = GOLDEN_SIZE;
-    let mut bytes = vec![0; size.width as usize * size.height as usize * 3];
-    let mut truth: heapless::Vec<PhantomCell, 64> = heapless::Vec::new();
-    let spec = FieldSpec { size, ..FieldSpec::demo(seed) };
-    draw_field(&spec, &mut RgbViewMut::new(&mut bytes, size)?, &mut truth)?;
-    Ok(Picture { bytes, size })
+/// The phantom field of a seed, as the station draws it.
+fn drawn(seed: u64) -> anyhow::Result<Picture> {
+    let mut bytes = vec![0; GOLDEN_SIZE.width as usize * GOLDEN_SIZE.height as usize * 3];
+    let mut truth: heapless::Vec<PhantomCell, { MAX_WHITE_CELLS as usize }> = heapless::Vec::new();
+    let mut view = RgbViewMut::new(&mut bytes, GOLDEN_SIZE)?;
+    draw_field(&golden_spec(seed, GOLDEN_SIZE), &mut view, &mut truth)?;
+    Ok(Picture { bytes, size: GOLDEN_SIZE })
 }

@@ -1,14 +1,14 @@
 //! `leuko-host export`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
 use shared::head::Thresholds;
 
 use crate::checkpoint::{Checkpoint, sha256_of};
-use crate::export::{Dump, contract_of, dump_of, onnx_of};
+use crate::export::{contract_of, onnx_of};
 
 /// Writes the ONNX file: u8 canvas in, raw heads out, batch norm folded, contract inside.
 #[derive(Debug, Args)]
@@ -28,10 +28,6 @@ pub struct ExportArgs {
     /// Overlap above which the worse of two boxes of a class goes.
     #[arg(long, default_value_t = Thresholds::COUNTING.iou)]
     iou: f32,
-    /// Also write canvases of the golden fields and the heads computed here, for comparison with
-    /// other runtimes.
-    #[arg(long, value_name = "DIR")]
-    dump: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -49,30 +45,6 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let part = args.out.with_extension("part");
     fs::write(&part, &bytes).with_context(|| format!("{}", part.display()))?;
     fs::rename(&part, &args.out).with_context(|| format!("{}", args.out.display()))?;
-    if let Some(folder) = &args.dump {
-        write_dump(folder, &dump_of(&checkpoint)?)?;
-    }
     println!("{} ({} bytes, {} golden fields)", args.out.display(), bytes.len(), contract.golden.len());
     Ok(())
-}
-
-/// The layout that `tests/onnx-parity` reads.
-fn write_dump(folder: &Path, dump: &Dump) -> anyhow::Result<()> {
-    let context = || format!("{}", folder.display());
-    fs::create_dir_all(folder).with_context(context)?;
-    let mut fields = Vec::new();
-    for (index, (canvas, heads)) in dump.fields.iter().enumerate() {
-        let canvas_name = format!("canvas_{index}.u8");
-        fs::write(folder.join(&canvas_name), canvas).with_context(context)?;
-        let mut names = Vec::new();
-        for (level, head) in heads.iter().enumerate() {
-            let name = format!("heads_{index}_{level}.f32");
-            let bytes: Vec<u8> = head.iter().flat_map(|v| v.to_le_bytes()).collect();
-            fs::write(folder.join(&name), bytes).with_context(context)?;
-            names.push(name);
-        }
-        fields.push(serde_json::json!({ "canvas": canvas_name, "heads": names }));
-    }
-    let index = serde_json::json!({ "runtime": "tch", "fields": fields });
-    fs::write(folder.join("index.json"), serde_json::to_string_pretty(&index)?).with_context(context)
 }
