@@ -2,11 +2,8 @@
 
 mod data;
 mod data_args;
-
-
-
+mod score;
 mod train;
-
 
 use clap::{Parser, Subcommand};
 
@@ -25,6 +22,8 @@ enum Command {
     Data(data::DataCommand),
     /// Train a detector with attributes.
     Train(Box<train::TrainArgs>),
+    /// Score a file of findings against a data set.
+    Score(score::ScoreArgs),
 }
 
 impl Cli {
@@ -36,6 +35,7 @@ impl Cli {
         match self.command {
             Command::Data(command) => data::run(command),
             Command::Train(args) => train::run(*args),
+            Command::Score(args) => score::run(&args),
         }
     }
 }
