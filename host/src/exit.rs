@@ -4,9 +4,11 @@ use std::io;
 
 use crate::checkpoint::CheckpointError;
 use crate::dataset::DataError;
+use crate::detections::DetectionsError;
 use crate::device::DeviceError;
 use crate::onnx::OnnxError;
 use crate::picture::PictureError;
+use crate::score::ScoreError;
 use crate::train::TrainError;
 
 /// The code for `error`: by the first link of its chain that says what kind of failure it is.
@@ -35,7 +37,7 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             _ => Some(4),
         };
     }
-    let bad_data = error.is::<DataError>() || error.is::<PictureError>();
+    let bad_data = error.is::<DataError>() || error.is::<PictureError>() || error.is::<DetectionsError>() || error.is::<ScoreError>();
     let bad_model = error.is::<OnnxError>();
     let device = error.is::<DeviceError>();
     [(bad_data, 3), (bad_model, 4), (device, 5)].into_iter().find_map(|(is, code)| is.then_some(code))

@@ -12,6 +12,7 @@ pub mod detections;
 pub mod device;
 pub mod eval;
 pub mod exit;
+pub mod export;
 pub mod loader;
 pub mod loss;
 pub mod model;

@@ -2,8 +2,11 @@
 
 mod data;
 mod data_args;
+mod export;
+mod predict;
 mod score;
 mod train;
+mod val;
 
 use clap::{Parser, Subcommand};
 
@@ -22,7 +25,13 @@ enum Command {
     Data(data::DataCommand),
     /// Train a detector with attributes.
     Train(Box<train::TrainArgs>),
-    /// Score a file of findings against a data set.
+    /// Score a checkpoint on a split.
+    Val(val::ValArgs),
+    /// Find the cells of pictures and draw them.
+    Predict(predict::PredictArgs),
+    /// Write the ONNX file with its contract.
+    Export(export::ExportArgs),
+    /// Score a file of detections, whoever wrote it.
     Score(score::ScoreArgs),
 }
 
@@ -35,6 +44,9 @@ impl Cli {
         match self.command {
             Command::Data(command) => data::run(command),
             Command::Train(args) => train::run(*args),
+            Command::Val(args) => val::run(&args),
+            Command::Predict(args) => predict::run(&args),
+            Command::Export(args) => export::run(&args),
             Command::Score(args) => score::run(&args),
         }
     }

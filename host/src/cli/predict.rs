@@ -1,6 +1,7 @@
 //! `leuko-host predict`.
 
 use std::fs;
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -12,7 +13,7 @@ use shared::pixels::RgbViewMut;
 use super::data_args::{DataArgs, parse_split};
 use crate::checkpoint::{Checkpoint, sha256_of};
 use crate::dataset::{Sample, Split};
-use crate::detections::{PictureFindings, write_findings};
+use crate::detections::{PictureFindings, write_detections};
 use crate::device;
 use crate::eval::Evaluator;
 use crate::picture::Picture;
@@ -69,7 +70,7 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<()> {
             draw(picture, &found.detections, run, sample, &annotated)?;
         }
         all.push(PictureFindings {
-            image: data.image_name(sample),
+            image: sample.image.to_string_lossy().into_owned(),
             size: found.size,
             model_sha256: sha256.clone(),
             thresholds,
@@ -78,7 +79,9 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<()> {
         });
     }
     let path = args.out.join("detections.jsonl");
-    write_findings(&path, &all, &run.classes, &run.schema)?;
+    let file = fs::File::create(&path).with_context(|| format!("{}", path.display()))?;
+    write_detections(BufWriter::new(file), &all, &run.classes, &run.schema)
+        .with_context(|| format!("{}", path.display()))?;
     let cells: usize = all.iter().map(|f| f.detections.len()).sum();
     println!("{} pictures, {cells} cells: {}", all.len(), path.display());
     Ok(())

@@ -164,7 +164,7 @@ pub fn run(args: TrainArgs) -> anyhow::Result<()> {
     let tables = resume.as_ref().map(|c| (&c.run.classes, &c.run.schema));
     let mut data = args.data.load(tables)?;
     let leaks = remove_leaks(&mut data)?;
-    eprintln!("left out of training: {} pictures equal or nearly equal to a held-out one", leaks.removed());
+    eprintln!("left out of training: {} pictures equal or nearly equal to a held-out one", leaks.equal.len() + leaks.near.len());
     data.samples.retain(|sample| sample.split != Split::Test);
     let options = TrainOptions {
         out: out.clone(),

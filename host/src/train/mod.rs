@@ -242,7 +242,7 @@ impl<'a> Run<'a> {
         let mut sgd = Sgd::new(&store, &state.plan.schedule, state.plan.batch);
         let mut ema = Ema::new(&store);
         if let Some(from) = resume {
-            checkpoint::fill(&mut store, &from.weights).map_err(TrainError::Resume)?;
+            checkpoint::fill(&mut store, &from.weights)?;
             sgd.restore(from.momentum);
             let shadow = from.ema.into_iter().map(|(n, t)| (n, t.to_device(options.device))).collect();
             ema = Ema::restored(shadow, state.ema_updates);
@@ -317,7 +317,7 @@ impl<'a> Run<'a> {
         let mut store = nn::VarStore::new(self.options.device);
         let head = self.state.head();
         let network = checkpoint::build(&store, self.state.plan.variant, &head);
-        checkpoint::fill(&mut store, self.ema.shadow()).map_err(TrainError::Resume)?;
+        checkpoint::fill(&mut store, self.ema.shadow())?;
         Ok(validate(&network, &head, &self.state.plan, self.options.device, val, data)?)
     }
 
