@@ -1,5 +1,6 @@
 //! `leuko-host score`: a file of findings against a data set.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -9,7 +10,7 @@ use shared::class::ClassTable;
 use super::data_args::{DataArgs, parse_split};
 use crate::dataset::{Dataset, Sample, Split, join};
 use crate::detections::{ForeignAttributes, class_names, read_detections};
-use crate::score::{ScoreOptions, ScoreReport, score_samples, table};
+use crate::score::{ScoreOptions, ScoreReport, score_samples};
 
 /// The class name that says no more than "white cell".
 const WHITE_CELL: &str = "WBC";
@@ -50,12 +51,14 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         data = join(vec![data], Some(&classes), Some(&schema), &[])?;
     }
     let report = score_file(args, &data)?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+    let text = if args.json {
+        serde_json::to_string_pretty(&report)? + "\n"
     } else {
-        print!("{}", table(&report));
-    }
-    Ok(())
+        report.to_string()
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("standard output")
 }
 
 /// Scores the file against one part of `data`.

@@ -10,7 +10,6 @@ use crate::checkpoint::Checkpoint;
 use crate::dataset::Split;
 use crate::device;
 use crate::eval::Evaluator;
-use crate::score::table;
 use crate::validate::score_split;
 
 /// Scores a checkpoint on a split, with the thresholds of average precision.
@@ -48,7 +47,7 @@ pub fn run(args: &ValArgs) -> anyhow::Result<()> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print!("{}", table(&report));
+        print!("{report}");
     }
     Ok(())
 }

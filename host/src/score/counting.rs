@@ -107,15 +107,15 @@ fn add_classes(
     for (truth, partner) in truths.iter().zip(&pairs.of_truth) {
         matrix.add_truth(truth.class, partner.map(|index| found[index].class));
     }
+    // Where a class is unsaid only the extras could be judged: every confidence would look too high.
+    let all_said = truths.iter().all(|truth| truth.class.is_some());
     for (detection, partner) in found.iter().zip(&pairs.of_found) {
-        match partner.map(|index| truths[index].class) {
-            None => {
-                matrix.add_extra(detection.class);
-                reliability.add(detection.score, false);
-            }
-            Some(Some(class)) => reliability.add(detection.score, class == detection.class),
-            // Whether the class is right nobody knows.
-            Some(None) => {}
+        let truth = partner.map(|index| truths[index].class);
+        if truth.is_none() {
+            matrix.add_extra(detection.class);
+        }
+        if all_said {
+            reliability.add(detection.score, truth == Some(Some(detection.class)));
         }
     }
 }

@@ -24,7 +24,6 @@ pub use report::{
     AtThreshold, AttributeRow, AttributeScore, ClassRow, Coco, Confusion, Counts, Losses, Means,
     Proportion, ReliabilityRow, ScoreReport, Yolov5,
 };
-pub use table::table;
 
 /// A picture and the white cells on it.
 #[derive(Clone, Copy, Debug)]

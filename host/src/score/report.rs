@@ -47,7 +47,8 @@ pub struct ScoreReport {
     pub counts: Counts,
     /// In the order of the schema.
     pub attributes: Vec<AttributeRow>,
-    /// Confidence against outcome of what counts as a cell.
+    /// Confidence against outcome (a cell of the right class) of what counts as a cell; pictures with
+    /// cells of unsaid class are left out, because only their extras could be judged.
     pub reliability: ReliabilityRow,
 }
 
@@ -81,7 +82,7 @@ pub struct Means {
     pub precision: Option<f64>,
     /// Recall at the best F1, YOLOv5's definition.
     pub recall: Option<f64>,
-    /// Macro-F1 of the classes that have truths or findings above the least score.
+    /// Mean F1 above the least score.
     pub macro_f1: Option<f64>,
     /// Mean over the attributes of macro-F1 end to end.
     pub attribute_macro_f1: Option<f64>,

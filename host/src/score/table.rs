@@ -1,6 +1,6 @@
 //! A score as text for people.
 
-use std::fmt::Write;
+use std::fmt::{Display, Formatter, Result, Write};
 
 use super::report::{AttributeScore, ClassRow, Proportion, ScoreReport};
 use shared::interval::Limits;
@@ -9,22 +9,17 @@ use shared::interval::Limits;
 const NAMES_SHOWN: usize = 5;
 
 /// The tables of a score, aligned, with the definition of every number in its heading.
-pub fn table(report: &ScoreReport) -> String {
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    let _ = write_all(report, &mut text);
-    text
+impl Display for ScoreReport {
+    fn fmt(&self, out: &mut Formatter<'_>) -> Result {
+        pictures(self, out)?;
+        classes(self, out)?;
+        confusion(self, out)?;
+        counts(self, out)?;
+        attributes(self, out)
+    }
 }
 
-fn write_all(report: &ScoreReport, out: &mut String) -> std::fmt::Result {
-    pictures(report, out)?;
-    classes(report, out)?;
-    confusion(report, out)?;
-    counts(report, out)?;
-    attributes(report, out)
-}
-
-fn pictures(report: &ScoreReport, out: &mut String) -> std::fmt::Result {
+fn pictures(report: &ScoreReport, out: &mut Formatter<'_>) -> Result {
     writeln!(out, "{} pictures with truth", report.pictures)?;
     names(
         out,
@@ -53,7 +48,7 @@ fn pictures(report: &ScoreReport, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-fn names(out: &mut String, what: &str, names: &[String]) -> std::fmt::Result {
+fn names(out: &mut Formatter<'_>, what: &str, names: &[String]) -> Result {
     if names.is_empty() {
         return Ok(());
     }
@@ -70,7 +65,7 @@ fn names(out: &mut String, what: &str, names: &[String]) -> std::fmt::Result {
     writeln!(out, "{what}: {} ({}{more})", names.len(), shown.join(", "))
 }
 
-fn classes(report: &ScoreReport, out: &mut String) -> std::fmt::Result {
+fn classes(report: &ScoreReport, out: &mut Formatter<'_>) -> Result {
     let (score, iou) = (report.score_min, report.iou_min);
     writeln!(
         out,
@@ -121,7 +116,7 @@ fn class_row(row: &ClassRow) -> Vec<String> {
     ]
 }
 
-fn confusion(report: &ScoreReport, out: &mut String) -> std::fmt::Result {
+fn confusion(report: &ScoreReport, out: &mut Formatter<'_>) -> Result {
     let confusion = &report.confusion;
     writeln!(out, "\nConfusion, rows truth, columns found")?;
     let mut rows = vec![vec![String::new()]];
@@ -143,7 +138,7 @@ fn confusion(report: &ScoreReport, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-fn counts(report: &ScoreReport, out: &mut String) -> std::fmt::Result {
+fn counts(report: &ScoreReport, out: &mut Formatter<'_>) -> Result {
     let counts = &report.counts;
     let limits = counts.limits_of_agreement;
     writeln!(
@@ -165,7 +160,7 @@ fn counts(report: &ScoreReport, out: &mut String) -> std::fmt::Result {
     )
 }
 
-fn attributes(report: &ScoreReport, out: &mut String) -> std::fmt::Result {
+fn attributes(report: &ScoreReport, out: &mut Formatter<'_>) -> Result {
     if report.attributes.is_empty() {
         return Ok(());
     }
@@ -237,7 +232,7 @@ fn percent(value: Option<Proportion>) -> String {
 }
 
 /// Columns two blanks apart, the first to the left, the others to the right.
-fn aligned(out: &mut String, rows: &[Vec<String>]) -> std::fmt::Result {
+fn aligned(out: &mut Formatter<'_>, rows: &[Vec<String>]) -> Result {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {

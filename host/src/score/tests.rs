@@ -196,16 +196,24 @@ fn attributes_are_scored_end_to_end_on_found_cells_and_as_the_reference_does() {
 }
 
 #[test]
-fn reliability_leaves_out_what_nobody_can_judge() {
-    let reliability = two_pictures().reliability;
-    let judged: u32 = reliability.bins.iter().map(|(n, _)| n).sum();
-    assert_eq!(judged, 4, "five findings, one on the cell of unsaid class");
-    // |1 - 0.9| + 0.8 + 0.7 + 0.5, each in a bin of its own, over 4.
-    let error = reliability.expected_error.unwrap();
-    assert!(
-        (error - (0.1 + 0.8 + 0.7 + 0.5) / 4.0).abs() < 1e-7,
-        "{error}"
-    );
+fn reliability_leaves_out_pictures_with_cells_of_unsaid_class() {
+    let all = |report: &ScoreReport| report.reliability.bins.iter().map(|(n, _)| n).sum::<u32>();
+    assert_eq!(all(&two_pictures()), 0);
+    assert_eq!(two_pictures().reliability.expected_error, None);
+
+    let a = [truth(Some(1), 40.0, None), truth(Some(2), 80.0, None)];
+    let detections = [
+        found(1, 0.9, 40.0, 0),
+        found(1, 0.8, 80.0, 0),
+        found(2, 0.5, 300.0, 0),
+        found(2, 0.1, 200.0, 0),
+    ];
+    let findings = [findings("a.png", Thresholds::COUNTING, &detections)];
+    let report = scored(&[picture("a.png", &a)], &findings);
+    assert_eq!(all(&report), 3, "one is below the least score");
+    // Right, wrong class, on nothing, each in a bin of its own.
+    let error = report.reliability.expected_error.unwrap();
+    assert!((error - (0.1 + 0.8 + 0.5) / 3.0).abs() < 1e-7, "{error}");
 }
 
 #[test]
@@ -345,7 +353,7 @@ fn what_cannot_be_judged_is_refused_with_its_reason() {
 
 #[test]
 fn the_table_is_aligned_and_names_its_definitions() {
-    let text = table(&two_pictures());
+    let text = two_pictures().to_string();
     let expected = r#"2 pictures with truth
 not among the findings, all their cells missed: 1 ("test/b.png")
 among the findings without truth, not judged: 1 ("c.png")

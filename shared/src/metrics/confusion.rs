@@ -137,9 +137,12 @@ impl<'a> ConfusionMatrix<'a> {
         }
     }
 
-    /// Mean F1 of the classes that have truths or findings; `None` when none has.
+    /// Mean F1 of the classes that have truths; `None` when none has.
+    ///
+    /// A finding of a class without truth still costs: it is a miss of what it was, or an extra.
     pub fn macro_f1(&self) -> Option<f64> {
-        let classes = (0..self.n_classes).map(|index| ClassId(index as u8));
-        mean_of_defined(classes.map(|class| self.class(class).f1()))
+        let classes = (0..self.n_classes).map(|index| self.class(ClassId(index as u8)));
+        let with_truths = classes.filter(|counts| counts.truths() > 0);
+        mean_of_defined(with_truths.map(|counts| counts.f1()))
     }
 }
