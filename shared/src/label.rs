@@ -359,3 +359,193 @@ fn parse_patch(fields: [Field<'_>; 4]) -> Result<[f64; 4], LabelError> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::string::String;
+
+    use super::*;
+    use crate::attribute::{LEUKEMIA_ATTRIBUTES, WBCATT_ATTRIBUTES};
+
+    fn leukemia() -> AttributeSchema {
+        AttributeSchema::new(LEUKEMIA_ATTRIBUTES).unwrap()
+    }
+
+    fn codes(line: &LabelLine) -> [Option<usize>; 7] {
+        core::array::from_fn(|index| line.attributes[index].map(ValueId::index))
+    }
+
+    #[test]
+    fn each_layout_reads_its_own_columns_and_refuses_the_others() {
+        let schema = leukemia();
+        let wbcatt = AttributeSchema::new(WBCATT_ATTRIBUTES).unwrap();
+        assert_eq!(ColumnLayout::Box.columns(&schema), 5);
+        assert_eq!(ColumnLayout::AttributesWithoutFirst.columns(&schema), 11);
+        assert_eq!(ColumnLayout::Attributes.columns(&schema), 12);
+        assert_eq!(ColumnLayout::PatchAttributes.columns(&schema), 16);
+        // Sixteen columns again, with another meaning.
+        assert_eq!(ColumnLayout::Attributes.columns(&wbcatt), 16);
+        let parse = |line: &str, layout| LabelLine::parse(line, layout, &schema, 14);
+        let twelve = parse("3 .5 .5 .1 .2 2 0 1 0 1 0 1", ColumnLayout::Attributes).unwrap();
+        let expected = [2, 0, 1, 0, 1, 0, 1].map(Some);
+        assert_eq!((twelve.class, codes(&twelve)), (ClassId(3), expected));
+        let without = ColumnLayout::AttributesWithoutFirst;
+        let eleven = parse("3\t.5\t.5\t.1\t.2\t0 1 0 1 0 1\r", without).unwrap();
+        assert_eq!(codes(&eleven)[..3], [None, Some(0), Some(1)]);
+        let patch = ColumnLayout::PatchAttributes;
+        let sixteen = parse("3 .5 .5 .1 .2 128 256 0 640 2 0 1 0 1 0 1", patch).unwrap();
+        assert_eq!(
+            sixteen.patch_bbox().unwrap().xyxy(),
+            [128.0, 0.0, 256.0, 640.0]
+        );
+        assert_eq!(codes(&sixteen), expected);
+    }
+
+    #[test]
+    fn a_code_without_a_value_is_unknown_for_that_attribute_alone() {
+        let line = "0 .5 .5 .1 .2 3 2 1 4 -1 0 1";
+        let line = LabelLine::parse(line, ColumnLayout::Attributes, &leukemia(), 14).unwrap();
+        assert_eq!(
+            codes(&line),
+            [None, None, Some(1), None, None, Some(0), Some(1)]
+        );
+    }
+
+    #[test]
+    fn a_wrong_field_is_named_with_its_place() {
+        struct Case {
+            line: &'static str,
+            field: usize,
+            reason: LabelReason,
+        }
+        let case = |line, field, reason| Case {
+            line,
+            field,
+            reason,
+        };
+        let columns = |got| LabelReason::Columns { expected: 5, got };
+        let outside = |got| LabelReason::OutsideUnit { got };
+        let no_class = LabelReason::NoSuchClass { classes: 14 };
+        for Case {
+            line,
+            field,
+            reason,
+        } in [
+            case("0 NaN .5 .1 .1", 2, LabelReason::NotFinite),
+            case("0 .5 inf .1 .1", 3, LabelReason::NotFinite),
+            case("0 .5 1e400 .1 .1", 3, LabelReason::NotFinite),
+            case("0 .5 -0.1 .1 .1", 3, outside(-0.1)),
+            case("0 .5 .5 1.37 .1", 4, outside(1.37)),
+            case("0 .5 .5 0 .1", 4, LabelReason::NoSide),
+            case("0 .5 .5 .1 0.0", 5, LabelReason::NoSide),
+            case("14 .5 .5 .1 .1", 1, no_class),
+            case("-1 .5 .5 .1 .1", 1, no_class),
+            case("300 .5 .5 .1 .1", 1, no_class),
+            case("3.7 .5 .5 .1 .1", 1, LabelReason::NotWhole),
+            case("nan .5 .5 .1 .1", 1, LabelReason::NotFinite),
+            case("WBC .5 .5 .1 .1", 1, LabelReason::NotANumber),
+            case("0 .5 .5 .1 0,1", 5, LabelReason::NotANumber),
+            case("0 .5 .5 .1", 5, columns(4)),
+            case("0 .5 .5 .1 .1 1", 6, columns(6)),
+            case("", 1, columns(0)),
+        ] {
+            let got = LabelLine::parse(line, ColumnLayout::Box, &leukemia(), 14);
+            assert_eq!(got, Err(LabelError { field, reason }), "{line:?}");
+        }
+        let patch = |line| LabelLine::parse(line, ColumnLayout::PatchAttributes, &leukemia(), 14);
+        let wrong = patch("3 .5 .5 .1 .2 256 128 0 640 2 0 1 0 1 0 1").unwrap_err();
+        assert_eq!(
+            wrong,
+            LabelError {
+                field: 6,
+                reason: LabelReason::Patch
+            }
+        );
+        let wrong = patch("3 .5 .5 .1 .2 0 128 0 640 2 0 1.5 0 1 0 1").unwrap_err();
+        assert_eq!(
+            wrong,
+            LabelError {
+                field: 12,
+                reason: LabelReason::NotWhole
+            }
+        );
+        let said = std::format!(
+            "{}",
+            LabelError {
+                field: 4,
+                reason: outside(1.37)
+            }
+        );
+        assert_eq!(
+            said,
+            "field 4 (width): expected a fraction in 0..=1, found 1.37"
+        );
+    }
+
+    /// Xorshift: enough for lines that nobody would write by hand.
+    fn random(state: &mut u64) -> f64 {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        (*state >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_digit_by_digit() {
+        let schema = leukemia();
+        let mut state = 7;
+        for round in 0..2000 {
+            let layout = [ColumnLayout::Attributes, ColumnLayout::PatchAttributes][round % 2];
+            let mut next = || random(&mut state);
+            let mut line = LabelLine {
+                class: ClassId((next() * 14.0) as u8),
+                centre: [next(), next()],
+                size: [next().max(1e-9), next().max(1e-9)],
+                patch: (layout == ColumnLayout::PatchAttributes)
+                    .then(|| [next(), 1.0 + next(), next(), 1.0 + next()]),
+                attributes: NO_ATTRIBUTES,
+            };
+            for ((_, attribute), slot) in schema.iter().zip(&mut line.attributes) {
+                let code = (next() * (attribute.values.len() + 1) as f64) as usize;
+                *slot = ValueId::new(code).filter(|_| code < attribute.values.len());
+            }
+            let mut text = String::new();
+            line.write(&mut text, layout, &schema).unwrap();
+            assert_eq!(
+                LabelLine::parse(&text, layout, &schema, 14),
+                Ok(line),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_box_goes_through_text_and_comes_back_as_it_was() {
+        let mut state = 11;
+        for _ in 0..2000 {
+            let size = Size::new(640 - (random(&mut state) * 300.0) as u32, 480);
+            let mut side = |limit: u32| {
+                // Steps of 1/64 pixel, as any annotation tool's and finer.
+                libm::round(random(&mut state) * f64::from(limit) * 64.0) as f32 / 64.0
+            };
+            let (a, b, c, d) = (
+                side(size.width),
+                side(size.height),
+                side(size.width),
+                side(480),
+            );
+            let Some(bbox) = BBox::from_corners(a.min(c), b.min(d), a.max(c), b.max(d)) else {
+                continue;
+            };
+            let cell = Cell {
+                bbox,
+                class: None,
+                attributes: NO_ATTRIBUTES,
+            };
+            let line = LabelLine::from_cell(&cell, size, ClassId(0));
+            assert_eq!(line.bbox(size), Some(bbox));
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! `leuko-host data`: look at data sets, bring them into another form.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -174,7 +175,11 @@ impl Input {
     /// Opens the set; what was left out is said on stderr.
     fn open(&self) -> Result<Dataset, DataError> {
         let options = OpenOptions {
-            mode: if self.lenient { Mode::Lenient } else { Mode::Strict },
+            mode: if self.lenient {
+                Mode::Lenient
+            } else {
+                Mode::Strict
+            },
             boxes: self.boxes.clone(),
             group: self.group().unwrap_or_default(),
             ignore_classes: self.ignore_class.clone(),
@@ -216,7 +221,10 @@ fn say_written(out: &Path, report: &WriteReport) {
         report.cells
     );
     if report.renamed > 0 {
-        eprintln!("  {} pictures got another name, because two had the same", report.renamed);
+        eprintln!(
+            "  {} pictures got another name, because two had the same",
+            report.renamed
+        );
     }
     if report.sparse_lost > 0 {
         eprintln!(
@@ -232,11 +240,28 @@ fn say_written(out: &Path, report: &WriteReport) {
 /// A [`DataError`] somewhere in the chain when the data is at fault.
 pub fn run(command: DataCommand) -> anyhow::Result<()> {
     match command {
-        DataCommand::Check { input, pixels, json } => check(&input, pixels, json),
+        DataCommand::Check {
+            input,
+            pixels,
+            json,
+        } => check(&input, pixels, json),
         DataCommand::Stats { input, json, out } => stats(&input, json, out.as_deref()),
         DataCommand::Convert { input, output } => Ok(output.write(&input.open()?)?),
-        DataCommand::Split { input, output, ratios, seed } => split(&input, &output, &ratios, seed),
+        DataCommand::Split {
+            input,
+            output,
+            ratios,
+            seed,
+        } => split(&input, &output, &ratios, seed),
         DataCommand::Phantom(args) => phantom(&args),
+    }
+}
+
+/// One line or table of data on stdout; that the reader went away is no error.
+fn say(data: &dyn std::fmt::Display) -> std::io::Result<()> {
+    match writeln!(std::io::stdout(), "{data}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
     }
 }
 
@@ -249,36 +274,55 @@ fn check(input: &Input, pixels: bool, as_json: bool) -> anyhow::Result<()> {
                     .iter()
                     .map(|p| json!({"place": p.place, "reason": p.reason, "detail": p.detail}))
                     .collect();
-                println!("{}", json!({"ok": false, "problems": total, "shown": shown}));
+                println!(
+                    "{}",
+                    json!({"ok": false, "problems": total, "shown": shown})
+                );
             }
             return Err(error.into());
         }
     };
     let mut leaks = None;
     if pixels {
-        let mode = if input.lenient { Mode::Lenient } else { Mode::Strict };
-        let unreadable = check_pixels(&mut data, mode)?;
-        data.report.absorb(unreadable);
+        let mode = if input.lenient {
+            Mode::Lenient
+        } else {
+            Mode::Strict
+        };
+        let undecoded = check_pixels(&mut data, mode)?;
+        data.report.absorb(undecoded);
         leaks = Some(remove_leaks(&mut data)?);
     }
     let [train, val, test] = data.split_counts();
     let cells: usize = data.samples.iter().map(|sample| sample.cells.len()).sum();
     let fingerprint = fingerprint(&data)?;
     if as_json {
-        let pairs = leaks.as_ref().map(|l| json!({"equal": l.equal, "near": l.near}));
+        let pairs = leaks
+            .as_ref()
+            .map(|l| json!({"equal": l.equal, "near": l.near}));
         let said = json!({
             "ok": true, "name": data.name, "format": data.report.format, "train": train, "val": val,
             "test": test, "cells": cells, "classes": data.classes, "attributes": data.schema,
             "dropped": data.report.dropped, "notes": data.report.notes, "shared_pictures": pairs,
             "fingerprint": fingerprint,
         });
-        println!("{said}");
+        say(&said)?;
     } else {
-        println!("{}: {train} train, {val} val, {test} test pictures, {cells} cells", data.name);
-        println!("fingerprint {fingerprint}");
-        for (words, list) in leaks.iter().flat_map(|l| [("equal", &l.equal), ("nearly equal", &l.near)]) {
+        say(&format_args!(
+            "{}: {train} train, {val} val, {test} test pictures, {cells} cells",
+            data.name
+        ))?;
+        say(&format_args!("fingerprint {fingerprint}"))?;
+        for (words, list) in leaks
+            .iter()
+            .flat_map(|l| [("equal", &l.equal), ("nearly equal", &l.near)])
+        {
             for (early, late) in list {
-                println!("{words}: {} and {} of a later split", early.display(), late.display());
+                say(&format_args!(
+                    "{words}: {} and {} of a later split",
+                    early.display(),
+                    late.display()
+                ))?;
             }
         }
     }
@@ -289,9 +333,9 @@ fn stats(input: &Input, as_json: bool, out: Option<&Path>) -> anyhow::Result<()>
     let data = input.open()?;
     let stats = Stats::new(&data);
     if as_json {
-        println!("{}", serde_json::to_string(&stats)?);
+        say(&serde_json::to_string(&stats)?)?;
     } else {
-        print!("{stats}");
+        say(&stats)?;
     }
     if let Some(out) = out {
         std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
@@ -303,9 +347,8 @@ fn stats(input: &Input, as_json: bool, out: Option<&Path>) -> anyhow::Result<()>
 }
 
 fn split(input: &Input, output: &Output, ratios: &[f32], seed: u64) -> anyhow::Result<()> {
-    let ratios = <[f32; 3]>::try_from(ratios).map_err(|_| {
-        anyhow::anyhow!("--ratios: expected three numbers, found {}", ratios.len())
-    })?;
+    let ratios = <[f32; 3]>::try_from(ratios)
+        .map_err(|_| anyhow::anyhow!("--ratios: expected three numbers, found {}", ratios.len()))?;
     let mut data = input.open()?;
     let plan = SplitPlan {
         ratios,
@@ -322,7 +365,10 @@ fn split(input: &Input, output: &Output, ratios: &[f32], seed: u64) -> anyhow::R
 
 fn phantom(args: &PhantomArgs) -> anyhow::Result<()> {
     let fields = <[usize; 3]>::try_from(args.fields.as_slice()).map_err(|_| {
-        anyhow::anyhow!("--fields: expected three numbers, found {}", args.fields.len())
+        anyhow::anyhow!(
+            "--fields: expected three numbers, found {}",
+            args.fields.len()
+        )
     })?;
     let plan = PhantomPlan {
         fields,

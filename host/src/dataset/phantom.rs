@@ -59,12 +59,14 @@ pub fn draw_phantoms(plan: &PhantomPlan, folder: &Path) -> Result<Dataset, DataE
     fs::create_dir_all(folder).map_err(DataError::io(folder))?;
     let refuse = |error: String| DataError::file(folder, error);
     let (classes, schema) = match plan.schema {
-        PhantomSchema::Leukemia => {
-            (ClassTable::new(LEUKEMIA_CLASSES), AttributeSchema::new(LEUKEMIA_ATTRIBUTES))
-        }
-        PhantomSchema::Wbcatt => {
-            (ClassTable::new(WBCATT_CLASSES), AttributeSchema::new(WBCATT_ATTRIBUTES))
-        }
+        PhantomSchema::Leukemia => (
+            ClassTable::new(LEUKEMIA_CLASSES),
+            AttributeSchema::new(LEUKEMIA_ATTRIBUTES),
+        ),
+        PhantomSchema::Wbcatt => (
+            ClassTable::new(WBCATT_CLASSES),
+            AttributeSchema::new(WBCATT_ATTRIBUTES),
+        ),
     };
     let mut data = Dataset {
         name: "phantom".to_owned(),
@@ -128,7 +130,11 @@ fn draw_one(
         size: spec.size,
         split,
         group: format!("phantom_{seed:06}"),
-        cells: cells.zip(truth.iter()).filter(|(_, t)| is_truth(t)).map(|(cell, _)| cell).collect(),
+        cells: cells
+            .zip(truth.iter())
+            .filter(|(_, t)| is_truth(t))
+            .map(|(cell, _)| cell)
+            .collect(),
         region: None,
         image: path,
     };

@@ -72,7 +72,11 @@ pub fn check_pixels(data: &mut Dataset, mode: Mode) -> Result<ReadReport, DataEr
             .and_then(ImageReader::decode);
         if let Err(error) = &decoded {
             let detail = format!("expected a whole picture: {error}");
-            problems.refuse("picture that cannot be decoded", sample.image.display(), detail);
+            problems.refuse(
+                "picture that cannot be decoded",
+                sample.image.display(),
+                detail,
+            );
         }
         decoded.is_ok()
     });

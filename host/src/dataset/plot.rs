@@ -63,13 +63,20 @@ fn draw_classes(stats: &Stats, area: &Area<'_>) -> Result<(), Box<dyn std::error
     names.push("class unknown");
     let count = |split: usize, class: usize| {
         let split = &stats.splits[split];
-        split.classes.get(class).copied().unwrap_or(split.unclassified)
+        split
+            .classes
+            .get(class)
+            .copied()
+            .unwrap_or(split.unclassified)
     };
     let cells = (0..3).flat_map(|split| (0..names.len()).map(move |class| count(split, class)));
     let most = cells.max().unwrap_or(0).max(1) as f64;
     let last = names.len() as f64;
     let mut chart = ChartBuilder::on(area)
-        .caption(format!("{}: cells of each class", stats.name), ("sans-serif", 20))
+        .caption(
+            format!("{}: cells of each class", stats.name),
+            ("sans-serif", 20),
+        )
         .margin(10)
         .x_label_area_size(30)
         .y_label_area_size(190)
@@ -95,13 +102,20 @@ fn draw_classes(stats: &Stats, area: &Area<'_>) -> Result<(), Box<dyn std::error
     for (class, name) in names.iter().enumerate() {
         let (x, y) = chart.backend_coord(&(0.0, class as f64 + 0.5));
         let (left, top) = area.get_base_pixel();
-        let style = ("sans-serif", 14).into_text_style(area).pos(plotters::style::text_anchor::Pos::new(
-            plotters::style::text_anchor::HPos::Right,
-            plotters::style::text_anchor::VPos::Center,
-        ));
+        let style =
+            ("sans-serif", 14)
+                .into_text_style(area)
+                .pos(plotters::style::text_anchor::Pos::new(
+                    plotters::style::text_anchor::HPos::Right,
+                    plotters::style::text_anchor::VPos::Center,
+                ));
         area.draw_text(name, &style, (x - left - 8, y - top))?;
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.9)).border_style(BLACK).draw()?;
+    chart
+        .configure_series_labels()
+        .background_style(WHITE.mix(0.9))
+        .border_style(BLACK)
+        .draw()?;
     Ok(())
 }
 
@@ -117,12 +131,18 @@ fn draw_sides(data: &Dataset, area: &Area<'_>) -> Result<(), Box<dyn std::error:
     let shares = Split::ALL.map(share);
     let most = shares.iter().flatten().copied().fold(1.0, f64::max);
     let mut chart = ChartBuilder::on(area)
-        .caption("Box side as part of the picture (root of area), per cent of boxes", ("sans-serif", 20))
+        .caption(
+            "Box side as part of the picture (root of area), per cent of boxes",
+            ("sans-serif", 20),
+        )
         .margin(10)
         .x_label_area_size(30)
         .y_label_area_size(60)
         .build_cartesian_2d(0.0..1.0, 0.0..most * 1.1)?;
-    chart.configure_mesh().y_label_formatter(&|y| format!("{y:.0} %")).draw()?;
+    chart
+        .configure_mesh()
+        .y_label_formatter(&|y| format!("{y:.0} %"))
+        .draw()?;
     for ((bins, colour), split) in shares.iter().zip(COLOURS).zip(Split::ALL) {
         let steps = bins.iter().enumerate().flat_map(|(bin, &share)| {
             let left = bin as f64 / BINS as f64;
@@ -133,7 +153,11 @@ fn draw_sides(data: &Dataset, area: &Area<'_>) -> Result<(), Box<dyn std::error:
             .label(split.name())
             .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled()));
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.9)).border_style(BLACK).draw()?;
+    chart
+        .configure_series_labels()
+        .background_style(WHITE.mix(0.9))
+        .border_style(BLACK)
+        .draw()?;
     Ok(())
 }
 
@@ -151,7 +175,9 @@ pub fn cell_sheet(data: &Dataset, tiles: usize, path: &Path) -> Result<(), DataE
         let (x, y) = (at % COLUMNS * TILE, at / COLUMNS * TILE);
         imageops::replace(&mut sheet, &tile, i64::from(x), i64::from(y));
     }
-    sheet.save(path).map_err(|error| DataError::file(path, error))
+    sheet
+        .save(path)
+        .map_err(|error| DataError::file(path, error))
 }
 
 /// Evenly spaced cells of each class in turn, until there are enough.
@@ -175,8 +201,12 @@ fn choose(data: &Dataset, tiles: usize) -> Vec<(&Sample, &Cell)> {
 /// The cell in the middle of a square of twice its size, as far as the picture reaches.
 fn crop(data: &Dataset, sample: &Sample, cell: &Cell) -> Result<RgbImage, DataError> {
     let path = sample.image.as_path();
-    let picture = image::open(path).map_err(|error| DataError::file(path, error))?.to_rgb8();
-    let side = (cell.bbox.width().max(cell.bbox.height()) * 2.0).ceil().max(1.0);
+    let picture = image::open(path)
+        .map_err(|error| DataError::file(path, error))?
+        .to_rgb8();
+    let side = (cell.bbox.width().max(cell.bbox.height()) * 2.0)
+        .ceil()
+        .max(1.0);
     let (cx, cy) = cell.bbox.centre();
     let reach = |centre: f32, limit: u32| {
         let wide = (side as u32).clamp(1, limit);

@@ -49,7 +49,10 @@ pub(crate) fn side_ratios<'a>(
 ) -> impl Iterator<Item = f32> {
     samples.flat_map(|sample| {
         let area = sample.size.width as f32 * sample.size.height as f32;
-        sample.cells.iter().map(move |cell| (cell.bbox.area() / area).sqrt())
+        sample
+            .cells
+            .iter()
+            .map(move |cell| (cell.bbox.area() / area).sqrt())
     })
 }
 
@@ -62,8 +65,16 @@ impl Stats {
         };
         Self {
             name: data.name.clone(),
-            classes: data.classes.iter().map(|(_, name)| name.to_owned()).collect(),
-            attributes: data.schema.iter().map(|(_, attribute)| values(attribute)).collect(),
+            classes: data
+                .classes
+                .iter()
+                .map(|(_, name)| name.to_owned())
+                .collect(),
+            attributes: data
+                .schema
+                .iter()
+                .map(|(_, attribute)| values(attribute))
+                .collect(),
             splits: Split::ALL.map(|split| split_stats(data, split)).into(),
         }
     }
@@ -79,12 +90,19 @@ fn split_stats(data: &Dataset, split: Split) -> SplitStats {
         groups: groups.len(),
         classes: vec![0; data.classes.len()],
         unclassified: 0,
-        attributes: data.schema.value_counts().map(|values| vec![0; values + 1]).collect(),
+        attributes: data
+            .schema
+            .value_counts()
+            .map(|values| vec![0; values + 1])
+            .collect(),
         side_px: None,
         side_ratio: quantiles(side_ratios(samples()).collect()),
     };
     for cell in samples().flat_map(|sample| &sample.cells) {
-        match cell.class.and_then(|class| stats.classes.get_mut(class.index())) {
+        match cell
+            .class
+            .and_then(|class| stats.classes.get_mut(class.index()))
+        {
             Some(count) => *count += 1,
             None => stats.unclassified += 1,
         }
@@ -109,10 +127,16 @@ impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let row = |f: &mut fmt::Formatter<'_>, name: &str, count: &dyn Fn(&SplitStats) -> usize| {
             write!(f, "{name:<44}")?;
-            self.splits.iter().try_for_each(|split| write!(f, "{:>9}", count(split)))?;
+            self.splits
+                .iter()
+                .try_for_each(|split| write!(f, "{:>9}", count(split)))?;
             writeln!(f, "{:>9}", self.splits.iter().map(count).sum::<usize>())
         };
-        writeln!(f, "{:<44}{:>9}{:>9}{:>9}{:>9}", self.name, "train", "val", "test", "all")?;
+        writeln!(
+            f,
+            "{:<44}{:>9}{:>9}{:>9}{:>9}",
+            self.name, "train", "val", "test", "all"
+        )?;
         row(f, "pictures", &|s| s.pictures)?;
         row(f, "pictures without a cell", &|s| s.empty)?;
         row(f, "groups", &|s| s.groups)?;
@@ -121,7 +145,12 @@ impl fmt::Display for Stats {
         }
         row(f, "class unknown", &|s| s.unclassified)?;
         for (index, (name, values)) in self.attributes.iter().enumerate() {
-            for (at, value) in values.iter().map(String::as_str).chain(["(unknown)"]).enumerate() {
+            for (at, value) in values
+                .iter()
+                .map(String::as_str)
+                .chain(["(unknown)"])
+                .enumerate()
+            {
                 row(f, &format!("{name}: {value}"), &|s| s.attributes[index][at])?;
             }
         }

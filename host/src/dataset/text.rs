@@ -328,7 +328,10 @@ impl Reader<'_> {
     }
 
     fn is_ignored(&self, row: &str) -> bool {
-        let class = row.split_ascii_whitespace().next().and_then(|class| class.parse().ok());
+        let class = row
+            .split_ascii_whitespace()
+            .next()
+            .and_then(|class| class.parse().ok());
         let name = class.and_then(|class: usize| self.spec.names.get(class));
         name.is_some_and(|name| self.options.ignores(name))
     }

@@ -210,7 +210,11 @@ fn read_picture(
     })
 }
 
-fn read_object(node: Node<'_, '_>, size: Size, options: &OpenOptions) -> Result<Object, (&'static str, String)> {
+fn read_object(
+    node: Node<'_, '_>,
+    size: Size,
+    options: &OpenOptions,
+) -> Result<Object, (&'static str, String)> {
     let name = child(node, "name")
         .and_then(|name| name.text())
         .map(str::trim)

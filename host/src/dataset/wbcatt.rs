@@ -30,6 +30,9 @@ const DERIVED_SCORE_MIN: f32 = 0.3;
 /// A detection farther from the picture's centre than this part of its shorter side is not its cell.
 const DERIVED_OFFSET_MAX: f32 = 0.25;
 
+/// Two boxes of `boxes.csv` that overlap so much were drawn around one cell.
+const SAME_CELL_IOU: f32 = 0.5;
+
 /// Whether `folder` is WBCAtt's.
 pub(crate) fn is_wbcatt(folder: &Path) -> bool {
     folder.join("attributes.csv").is_file() && folder.join("images").is_dir()
@@ -72,7 +75,7 @@ pub(crate) fn open_wbcatt(folder: &Path, options: &OpenOptions) -> Result<Datase
             (None, None) => Vec::new(),
         };
         from_human += usize::from(lines.is_some() && !boxes.is_empty());
-        match cells_of(&row, boxes, size) {
+        match cells_of(&row, boxes, size, &mut problems) {
             Some(cells) => samples.push(sample_of(row, size, cells, options)),
             None => without += 1,
         }
@@ -335,23 +338,32 @@ fn offset(bbox: &BBox<Image>, size: Size) -> f32 {
 }
 
 /// The box nearest the middle is the described cell; `None` without boxes.
-fn cells_of(row: &Row, boxes: Vec<BBox<Image>>, size: Size) -> Option<Vec<Cell>> {
-    let nearest = boxes
-        .iter()
-        .enumerate()
-        .min_by(|a, b| offset(a.1, size).total_cmp(&offset(b.1, size)))
-        .map(|(index, _)| index)?;
-    let cells = boxes.into_iter().enumerate().map(|(index, bbox)| {
-        let described = index == nearest;
-        Cell {
-            bbox,
-            class: described.then_some(row.class),
-            attributes: if described {
-                row.attributes
-            } else {
-                NO_ATTRIBUTES
-            },
+fn cells_of(
+    row: &Row,
+    mut boxes: Vec<BBox<Image>>,
+    size: Size,
+    problems: &mut Collector,
+) -> Option<Vec<Cell>> {
+    boxes.sort_by(|a, b| offset(a, size).total_cmp(&offset(b, size)));
+    let before = boxes.len();
+    let mut kept: Vec<BBox<Image>> = Vec::with_capacity(before);
+    for bbox in boxes {
+        if kept.iter().all(|other| other.iou(&bbox) < SAME_CELL_IOU) {
+            kept.push(bbox);
         }
+    }
+    problems.leave_out("second box of the same cell", before - kept.len());
+    if kept.is_empty() {
+        return None;
+    }
+    let cells = kept.into_iter().enumerate().map(|(index, bbox)| Cell {
+        bbox,
+        class: (index == 0).then_some(row.class),
+        attributes: if index == 0 {
+            row.attributes
+        } else {
+            NO_ATTRIBUTES
+        },
     });
     Some(cells.collect())
 }

@@ -21,7 +21,14 @@ use super::{Dataset, Sample, Split};
 
 /// Keys of a COCO annotation that an attribute may not be called.
 const COCO_KEYS: [&str; 8] = [
-    "id", "image_id", "category_id", "category_name", "bbox", "area", "iscrowd", "segmentation",
+    "id",
+    "image_id",
+    "category_id",
+    "category_name",
+    "bbox",
+    "area",
+    "iscrowd",
+    "segmentation",
 ];
 
 /// What to write.
@@ -295,10 +302,16 @@ impl Writer<'_> {
     }
 
     fn coco(&self) -> Result<(), DataError> {
-        if let Some((_, attribute)) =
-            self.data.schema.iter().find(|(_, a)| COCO_KEYS.contains(&a.name.as_str()))
+        if let Some((_, attribute)) = self
+            .data
+            .schema
+            .iter()
+            .find(|(_, a)| COCO_KEYS.contains(&a.name.as_str()))
         {
-            let detail = format!("expected no attribute called like a key of COCO, found {}", attribute.name);
+            let detail = format!(
+                "expected no attribute called like a key of COCO, found {}",
+                attribute.name
+            );
             return Err(DataError::file(self.folder, detail));
         }
         let folder = self.create("annotations")?;
@@ -377,7 +390,9 @@ const GUARDED: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\''];
 
 /// The text that [`csv_cell`] made a cell of.
 pub(crate) fn text_of_csv_cell(cell: &str) -> &str {
-    let rest = cell.strip_prefix('\'').filter(|rest| rest.starts_with(GUARDED));
+    let rest = cell
+        .strip_prefix('\'')
+        .filter(|rest| rest.starts_with(GUARDED));
     rest.unwrap_or(cell)
 }
 
