@@ -126,6 +126,7 @@ impl ThresholdChoice {
             iou: self.iou.unwrap_or(contract.iou),
             max_detections: self.max_detections.unwrap_or(contract.max_detections),
             multi_label: self.multi_label || contract.multi_label,
+            across_classes: contract.across_classes && !self.multi_label,
         };
         if chosen.is_legal() {
             return Ok(chosen);

@@ -46,7 +46,7 @@ pub fn detections(
         ..Dropped::default()
     };
     let max = usize::from(thresholds.max_detections).min(out.capacity());
-    dropped.detections = suppress(candidates, thresholds.iou, max);
+    dropped.detections = suppress(candidates, thresholds.iou, thresholds.across_classes, max);
     for candidate in candidates.iter() {
         let Some(bbox) = fit.image_from_canvas(&candidate.bbox) else {
             dropped.outside += 1;

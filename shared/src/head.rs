@@ -55,6 +55,8 @@ pub struct Thresholds {
     pub max_detections: u16,
     /// Every class above the score (for average precision), not only the likeliest.
     pub multi_label: bool,
+    /// A box also removes worse ones of other classes: a counted cell has one class.
+    pub across_classes: bool,
 }
 
 impl Thresholds {
@@ -64,6 +66,7 @@ impl Thresholds {
         iou: 0.6,
         max_detections: 300,
         multi_label: true,
+        across_classes: false,
     };
 
     /// For counting, until a model's contract says better.
@@ -72,6 +75,7 @@ impl Thresholds {
         iou: 0.45,
         max_detections: 300,
         multi_label: false,
+        across_classes: true,
     };
 
     /// Both limits inside 0..=1 and room for a detection.

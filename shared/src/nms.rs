@@ -86,16 +86,23 @@ fn sift_down(heap: &mut [Candidate], mut root: usize) {
     }
 }
 
-/// Sorts best first, then removes every candidate that overlaps a better one of its class by more
-/// than `iou_max`, then all beyond `max`; returns how many fell to `max`.
-pub fn suppress(candidates: &mut VecView<Candidate>, iou_max: f32, max: usize) -> u32 {
+/// Sorts best first, then removes every candidate that overlaps a better one of its class (of any
+/// class with `across_classes`) by more than `iou_max`, then all beyond `max`; returns how many fell
+/// to `max`.
+pub fn suppress(
+    candidates: &mut VecView<Candidate>,
+    iou_max: f32,
+    across_classes: bool,
+    max: usize,
+) -> u32 {
     candidates.sort_unstable_by(best_first);
     let mut kept = 0;
     let mut over = 0;
     for index in 0..candidates.len() {
         let candidate = candidates[index];
         let covered = candidates[..kept].iter().any(|better| {
-            better.class == candidate.class && better.bbox.iou(&candidate.bbox) > iou_max
+            (across_classes || better.class == candidate.class)
+                && better.bbox.iou(&candidate.bbox) > iou_max
         });
         if covered {
             continue;

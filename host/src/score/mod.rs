@@ -259,7 +259,7 @@ fn prepare<'a>(
         losses.outside_region += (found.detections.len() - all.len()) as u64;
         all.sort_by(best_first);
         once = all.clone();
-        if found.thresholds.multi_label {
+        if !found.thresholds.across_classes {
             let mut kept = vec![0; all.len()];
             let n = one_finding_a_cell(&all, found.thresholds.iou, &mut kept);
             once = kept[..n].iter().map(|&index| all[index]).collect();
