@@ -274,10 +274,7 @@ fn check(input: &Input, pixels: bool, as_json: bool) -> anyhow::Result<()> {
                     .iter()
                     .map(|p| json!({"place": p.place, "reason": p.reason, "detail": p.detail}))
                     .collect();
-                println!(
-                    "{}",
-                    json!({"ok": false, "problems": total, "shown": shown})
-                );
+                say(&json!({"ok": false, "problems": total, "shown": shown}))?;
             }
             return Err(error.into());
         }
