@@ -1,1 +1,27 @@
-//! The station.
+//! The station: finds, describes and counts white cells.
+//!
+//! A picture goes bytes → [`picture`] → [`detector`] → detections; [`network`] is what the detector
+//! needs of an engine, [`tract`] the engine. Everything that computes a result lies in `shared`; this
+//! crate reads files and clocks, and writes.
+
+pub mod annotated;
+pub mod atomic;
+pub mod bench;
+pub mod check;
+pub mod cli;
+pub mod commands;
+pub mod count;
+pub mod demo;
+pub mod detector;
+pub mod embedded;
+pub mod exit;
+pub mod fields;
+#[cfg(test)]
+mod fixture;
+pub mod jpeg;
+pub mod model;
+pub mod network;
+pub mod picture;
+pub mod replay;
+pub mod source;
+pub mod tract;

@@ -42,6 +42,9 @@ pub enum CheckpointError {
         /// Expected and found.
         reason: String,
     },
+    /// The weights do not fill the network.
+    #[error("checkpoint: {0}")]
+    Weights(String),
 }
 
 /// Everything of a run that is not a tensor.
@@ -175,12 +178,22 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When a variable is missing or has another shape.
-    pub fn network(&self, device: tch::Device) -> Result<(nn::VarStore, Yolov5), String> {
+    pub fn network(&self, device: tch::Device) -> Result<(nn::VarStore, Yolov5), CheckpointError> {
         let mut store = nn::VarStore::new(device);
         let network = build(&store, self.run.plan.variant, &self.run.head());
         fill(&mut store, &self.ema)?;
         Ok((store, network))
     }
+}
+
+/// Hash of a file, hexadecimal.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sha256_of(path: &Path) -> Result<String, CheckpointError> {
+    use sha2::{Digest, Sha256};
+    let bytes = fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_path_buf(), source })?;
+    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The network in `store`.
@@ -192,15 +205,30 @@ pub fn build(store: &nn::VarStore, variant: Variant, head: &HeadSpec) -> Yolov5 
 ///
 /// # Errors
 /// When a variable has no value or one of another shape; nothing is guessed.
-pub fn fill(store: &mut nn::VarStore, values: &BTreeMap<String, Tensor>) -> Result<(), String> {
+pub fn fill(store: &mut nn::VarStore, values: &BTreeMap<String, Tensor>) -> Result<(), CheckpointError> {
+    let wrong = CheckpointError::Weights;
     for (name, mut variable) in store.variables() {
-        let value = values.get(&name).ok_or_else(|| format!("weight {name:?} is missing"))?;
+        let value = values.get(&name).ok_or_else(|| wrong(format!("weight {name:?} is missing")))?;
         if value.size() != variable.size() {
-            return Err(format!("weight {name:?}: expected {:?}, found {:?}", variable.size(), value.size()));
+            let (expected, found) = (variable.size(), value.size());
+            return Err(wrong(format!("weight {name:?}: expected {expected:?}, found {found:?}")));
         }
         tch::no_grad(|| variable.copy_(value));
     }
     Ok(())
+}
+
+/// Copies those of `values` that a variable has the name and shape of; returns the variables left.
+pub fn fill_where_fitting(store: &nn::VarStore, values: &BTreeMap<String, Tensor>) -> Vec<String> {
+    let mut left: Vec<String> = Vec::new();
+    for (name, mut variable) in store.variables() {
+        match values.get(&name).filter(|value| value.size() == variable.size()) {
+            Some(value) => tch::no_grad(|| variable.copy_(value)),
+            None => left.push(name),
+        }
+    }
+    left.sort();
+    left
 }
 
 fn shape(tensor: &Tensor) -> Vec<usize> {

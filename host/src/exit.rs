@@ -8,6 +8,7 @@ use crate::detections::DetectionsError;
 use crate::device::DeviceError;
 use crate::onnx::OnnxError;
 use crate::picture::PictureError;
+use crate::score::ScoreError;
 use crate::train::TrainError;
 
 /// The code for `error`: by the first link of its chain that says what kind of failure it is.
@@ -22,7 +23,7 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = error.downcast_ref::<TrainError>() {
         return match error {
             TrainError::Interrupted => Some(130),
-            TrainError::Empty { .. } => Some(3),
+            TrainError::Empty { .. } | TrainError::Data(_) => Some(3),
             TrainError::Resume(_) => Some(4),
             TrainError::Checkpoint(inner) => code_of(inner),
             TrainError::Picture(inner) => code_of(inner),
@@ -36,7 +37,10 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             _ => Some(4),
         };
     }
-    let bad_data = error.is::<DataError>() || error.is::<PictureError>() || error.is::<DetectionsError>();
+    if let Some(DataError::Write { .. }) = error.downcast_ref() {
+        return Some(6);
+    }
+    let bad_data = error.is::<DataError>() || error.is::<PictureError>() || error.is::<DetectionsError>() || error.is::<ScoreError>();
     let bad_model = error.is::<OnnxError>();
     let device = error.is::<DeviceError>();
     [(bad_data, 3), (bad_model, 4), (device, 5)].into_iter().find_map(|(is, code)| is.then_some(code))

@@ -19,6 +19,9 @@ use shared::pixels::RgbViewMut;
 
 type Truth = Bounded<PhantomCell, 64>;
 
+/// A ready-made look by seed.
+type Look = fn(u64) -> FieldSpec;
+
 /// Portraits in a row of the contact sheet.
 const PER_CLASS: u64 = 8;
 
@@ -50,7 +53,7 @@ fn main() -> ExitCode {
 
 fn write_all(out: &Path, count: u64) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(out)?;
-    let looks: [(&str, fn(u64) -> FieldSpec); 3] = [
+    let looks: [(&str, Look); 3] = [
         ("demo", FieldSpec::demo),
         ("wide", FieldSpec::wide),
         ("randomised", FieldSpec::randomised),

@@ -224,7 +224,10 @@ mod tests {
     fn a_line_shortens_the_attribute_and_leaves_absences_out() {
         let (_, schema) = names();
         let mut findings = NO_FINDINGS;
-        for (attribute, value) in [("nucleus_shape", "segmented-bilobed"), ("granularity", "no")] {
+        for (attribute, value) in [
+            ("nucleus_shape", "segmented-bilobed"),
+            ("granularity", "no"),
+        ] {
             let (id, attribute) = schema.find(attribute).unwrap();
             findings[id.index()] = Some(AttributeFinding {
                 value: attribute.find(value).unwrap(),

@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn an_unknown_value_costs_one_byte() {
-        assert_eq!(core::mem::size_of::<Attributes>(), MAX_ATTRIBUTES);
+        assert_eq!(size_of::<Attributes>(), MAX_ATTRIBUTES);
         assert_eq!(ValueId::new(MAX_VALUES), None);
     }
 

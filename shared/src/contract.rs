@@ -13,6 +13,7 @@ use crate::class::{ClassTable, NameError};
 use crate::fit::FitKind;
 use crate::geometry::Size;
 use crate::head::{HeadLevel, HeadSpec, MAX_LEVELS, Thresholds};
+use crate::phantom::{FieldSpec, SpecError};
 
 /// Key of the contract in `metadata_props`.
 pub const CONTRACT_KEY: &str = "leukoscope.contract";
@@ -66,7 +67,7 @@ pub struct GoldenCell {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GoldenField {
-    /// Seed of the phantom field.
+    /// Seed of the phantom field, drawn by [`golden_spec`].
     pub seed: u64,
     /// Size of the drawn field.
     pub size: Size,
@@ -74,6 +75,14 @@ pub struct GoldenField {
     pub canvas_fnv: String<16>,
     /// Detections at the contract's thresholds, best first.
     pub cells: Vec<GoldenCell, MAX_GOLDEN_CELLS>,
+}
+
+/// The field that seed and size of a [`GoldenField`] mean, at the export and on the device.
+pub fn golden_spec(seed: u64, size: Size) -> FieldSpec {
+    FieldSpec {
+        size,
+        ..FieldSpec::demo(seed)
+    }
 }
 
 /// Everything the station must know to use the network.
@@ -125,6 +134,8 @@ pub enum ContractError {
     Attributes(SchemaError),
     /// Limits outside 0..=1 or no room for detections.
     Thresholds(Thresholds),
+    /// A golden field that cannot be drawn.
+    Golden(SpecError),
 }
 
 impl fmt::Display for ContractError {
@@ -153,6 +164,7 @@ impl fmt::Display for ContractError {
                 "thresholds: score {} and iou {} must be in 0..=1, max_detections {} in 1..=1000",
                 got.score, got.iou, got.max_detections
             ),
+            Self::Golden(error) => write!(f, "golden: {error}"),
         }
     }
 }
@@ -190,7 +202,7 @@ impl ModelContract {
         if self.levels.is_empty() || strides().any(|s| s == 0) || !ascending || !anchors_usable {
             return Err(ContractError::Levels);
         }
-        let coarsest = u32::from(strides().last().unwrap_or(1));
+        let coarsest = u32::from(strides().next_back().unwrap_or(1));
         let side_legal = |side: u32| (1..=4096).contains(&side) && side.is_multiple_of(coarsest);
         if !side_legal(self.canvas.width) || !side_legal(self.canvas.height) {
             return Err(ContractError::Canvas { got: self.canvas });
@@ -200,7 +212,10 @@ impl ModelContract {
         if !self.thresholds.is_legal() {
             return Err(ContractError::Thresholds(self.thresholds));
         }
-        Ok(())
+        self.golden.iter().try_for_each(|field| {
+            let spec = golden_spec(field.seed, field.size);
+            spec.check().map_err(ContractError::Golden)
+        })
     }
 }
 

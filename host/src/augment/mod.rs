@@ -198,10 +198,11 @@ mod tests {
                     }
                 }
             }
-            // And every black pixel lies in a target's box, within a pixel, when nothing was cut away.
+            // And what is black lies in a box, but for cells of which less than a tenth is left.
+            let forgotten = 4.0 * VISIBLE_MIN * (24.0 * 20.0) * 1.5 * 1.5;
             let black = out.canvas[..64 * 64].iter().filter(|&&v| v == 0).count() as f32;
             let boxes: f32 = out.targets.iter().map(|t| t.cxcywh[2] * t.cxcywh[3] * 4096.0).sum();
-            assert!(black <= boxes * 1.2 + 64.0, "sample {index}: {black} black, {boxes} in boxes");
+            assert!(black <= boxes + forgotten, "sample {index}: {black} black, {boxes} in boxes");
         }
     }
 

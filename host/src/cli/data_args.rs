@@ -43,7 +43,7 @@ impl DataArgs {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let data = join(parts, tables.map(|t| t.0), tables.map(|t| t.1), &self.ignore_class)?;
-        eprint!("{}", data.report);
+        eprintln!("{}", data.report);
         let [train, val, test] = data.split_counts();
         eprintln!("data: {}: {train} train, {val} val, {test} test pictures", data.name);
         Ok(data)

@@ -3,8 +3,8 @@
 mod data;
 mod data_args;
 mod export;
-mod picture_out;
 mod predict;
+mod score;
 mod train;
 mod val;
 
@@ -31,6 +31,8 @@ enum Command {
     Predict(predict::PredictArgs),
     /// Write the ONNX file with its contract.
     Export(export::ExportArgs),
+    /// Score a file of detections, whoever wrote it.
+    Score(score::ScoreArgs),
 }
 
 impl Cli {
@@ -45,6 +47,7 @@ impl Cli {
             Command::Val(args) => val::run(&args),
             Command::Predict(args) => predict::run(&args),
             Command::Export(args) => export::run(&args),
+            Command::Score(args) => score::run(&args),
         }
     }
 }

@@ -20,13 +20,16 @@ use crate::device;
 use crate::loss::LossWeights;
 use crate::model::Variant;
 use crate::optim::Schedule;
-use crate::train::{EpochRow, Progress, TrainOptions, TrainPlan, best_checkpoint, train};
+use crate::train::{EpochRow, Progress, Start, TrainOptions, TrainPlan, best_checkpoint, train};
 
 /// Learns from the train split, chooses by the val split, never looks at the test split.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     #[command(flatten)]
     data: DataArgs,
+    /// A checkpoint to start from; what does not fit is listed and starts from nothing.
+    #[arg(long)]
+    weights: Option<PathBuf>,
     /// Size of the network: n, s, m, l or x.
     #[arg(long, default_value = "n")]
     model: Variant,
@@ -54,6 +57,9 @@ pub struct TrainArgs {
     /// Half a cosine instead of a line.
     #[arg(long)]
     cos_lr: bool,
+    /// Epochs in which the rate rises; at least 100 batches unless 0.
+    #[arg(long, default_value_t = 3.0)]
+    warmup_epochs: f64,
     /// Gain of the boxes.
     #[arg(long, default_value_t = 0.05)]
     box_gain: f64,
@@ -134,6 +140,7 @@ impl TrainArgs {
                 lrf: self.lrf,
                 nominal_batch: self.nominal_batch.max(1),
                 cosine: self.cos_lr,
+                warmup_epochs: self.warmup_epochs.max(0.0),
                 ..Schedule::default()
             },
             augmentation: Augmentation {
@@ -164,7 +171,7 @@ pub fn run(args: TrainArgs) -> anyhow::Result<()> {
     let tables = resume.as_ref().map(|c| (&c.run.classes, &c.run.schema));
     let mut data = args.data.load(tables)?;
     let leaks = remove_leaks(&mut data)?;
-    eprint!("{leaks}");
+    eprintln!("left out of training: {} pictures equal or nearly equal to a held-out one", leaks.equal.len() + leaks.near.len());
     data.samples.retain(|sample| sample.split != Split::Test);
     let options = TrainOptions {
         out: out.clone(),
@@ -177,7 +184,12 @@ pub fn run(args: TrainArgs) -> anyhow::Result<()> {
         .with_context(|| format!("{}", out.display()))?;
     let stop = stop_flag()?;
     let bar = Bar::new();
-    let state = train(&data, plan, resume, &options, &stop, |progress| bar.show(&progress))?;
+    let start = match &args.weights {
+        Some(_) if resume.is_some() => anyhow::bail!("--weights and --resume exclude each other"),
+        Some(path) => Start::Weights(Checkpoint::load(path)?.ema),
+        None => resume.map_or(Start::Nothing, |checkpoint| Start::Resume(Box::new(checkpoint))),
+    };
+    let state = train(&data, plan, start, &options, &stop, |progress| bar.show(&progress))?;
     bar.finish();
     if let Some((fitness, epoch)) = state.best {
         println!("best epoch {epoch}, fitness {fitness:.4}: {}", best_checkpoint(&out).display());
@@ -239,6 +251,9 @@ impl Bar {
                     self.bar.set_prefix(epoch.to_string());
                 }
                 self.bar.set_position(*done as u64);
+            }
+            Progress::Unfit { weights } => {
+                eprintln!("weights that do not fit and start from nothing: {}", weights.join(", "));
             }
             Progress::Epoch { row, epochs, is_best } => {
                 let line = line(row, *epochs, *is_best);

@@ -23,7 +23,7 @@ mod picture;
 mod plot;
 mod problem;
 #[cfg(test)]
-mod real_data;
+pub(crate) mod real_data;
 mod scan;
 mod split;
 mod stats;

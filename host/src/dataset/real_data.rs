@@ -9,7 +9,7 @@ use shared::class::{ClassTable, WBCATT_CLASSES};
 use super::*;
 
 /// The folder of the real sets: `WBC_DATA`, else `../shared/data` from the project's root.
-fn wbc_data(set: &str) -> Option<PathBuf> {
+pub(crate) fn wbc_data(set: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("WBC_DATA").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")),
         PathBuf::from,

@@ -2,6 +2,8 @@
 //! cross-entropy over its values on the cells where it is known.
 
 mod bbox;
+#[cfg(test)]
+mod golden;
 
 use shared::geometry::Size;
 use shared::head::HeadSpec;

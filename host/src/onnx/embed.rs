@@ -137,3 +137,110 @@ fn compare(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use shared::contract::CONTRACT_VERSION;
+    use shared::geometry::Size;
+
+    use super::super::{fixture, yolov5_bytes, yolov5_graph};
+    use super::*;
+
+    fn bytes() -> Vec<u8> {
+        let spec = fixture::spec();
+        yolov5_bytes(&spec, &fixture::contract(), &fixture::tensors(&spec)).unwrap()
+    }
+
+    #[test]
+    fn the_contract_comes_back_as_it_went_in() {
+        assert_eq!(contract_of(&bytes()).unwrap(), fixture::contract());
+    }
+
+    #[test]
+    fn other_tools_find_the_keys_they_know() {
+        let model = wire::Model::decode(bytes().as_slice()).unwrap();
+        let entries: Vec<_> = model.metadata_props[1..]
+            .iter()
+            .map(|entry| (entry.key.as_str(), entry.value.as_str()))
+            .collect();
+        assert_eq!(
+            entries,
+            [
+                ("description", "made up"),
+                ("version", "leuko-host 0.1.0"),
+                ("task", "detect"),
+                ("batch", "1"),
+                ("stride", "32"),
+                ("imgsz", "[64, 96]"),
+                ("names", "{0: 'WBC', 1: \"it's\"}"),
+            ]
+        );
+    }
+
+    // python3 -c "print(*map(repr, ['a', \"it's\", 'say \"x\"', 'both \' and \"', 'a\\b', 'Zelle ä']), sep='\n')"
+    #[test]
+    fn names_are_spelled_as_python_spells_them() {
+        let cases = [
+            ("a", "'a'"),
+            ("it's", "\"it's\""),
+            ("say \"x\"", "'say \"x\"'"),
+            ("both ' and \"", "'both \\' and \"'"),
+            ("a\\b", "'a\\\\b'"),
+            ("Zelle ä", "'Zelle ä'"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(python_string(name), expected);
+        }
+    }
+
+    #[test]
+    fn a_graph_that_breaks_the_promise_is_not_written() {
+        let spec = fixture::spec();
+        let graph = || yolov5_graph(&spec, Size::new(96, 64), &fixture::tensors(&spec)).unwrap();
+        let mut contract = fixture::contract();
+        contract.canvas = Size::new(64, 64);
+        assert_eq!(
+            model_bytes(graph(), &contract).unwrap_err().to_string(),
+            "contract and graph differ: inputs: the contract says U8 [[1, 3, 64, 64]], \
+             the graph has [U8] [[1, 3, 64, 96]]"
+        );
+        let mut contract = fixture::contract();
+        contract.levels.pop();
+        let refused = model_bytes(graph(), &contract).unwrap_err().to_string();
+        assert!(refused.starts_with("contract and graph differ: outputs"));
+        let mut contract = fixture::contract();
+        contract.thresholds.score = 7.0;
+        let refused = model_bytes(graph(), &contract).unwrap_err().to_string();
+        assert!(refused.starts_with("contract: thresholds: score 7"));
+    }
+
+    /// The file with its metadata changed.
+    fn changed(change: impl FnOnce(&mut Vec<wire::StringEntry>)) -> Result<ModelContract, String> {
+        let mut model = wire::Model::decode(bytes().as_slice()).unwrap();
+        change(&mut model.metadata_props);
+        contract_of(&model.encode_to_vec()).map_err(|refused| refused.to_string())
+    }
+
+    #[test]
+    fn a_foreign_or_damaged_file_is_refused_with_its_reason() {
+        assert_eq!(
+            contract_of(b"").unwrap_err().to_string(),
+            "the file holds no contract (metadata key \"leukoscope.contract\")"
+        );
+        let refused = contract_of(&bytes()[..999]).unwrap_err().to_string();
+        assert!(refused.starts_with("not an ONNX file: "), "{refused}");
+        let twice = changed(|entries| entries.push(entries[0].clone()));
+        assert_eq!(
+            twice,
+            Err("metadata key \"leukoscope.contract\" stands 2 times, expected once".to_owned())
+        );
+        let cut = changed(|entries| entries[0].value.truncate(40)).unwrap_err();
+        assert!(cut.starts_with("contract: EOF while parsing"), "{cut}");
+        let newer = changed(|entries| {
+            let newer = format!("\"version\":{}", CONTRACT_VERSION + 1);
+            entries[0].value = entries[0].value.replacen("\"version\":1", &newer, 1);
+        });
+        let expected = "contract: contract version 2, this software reads 1 to 1: update it";
+        assert_eq!(newer, Err(expected.to_owned()));
+    }
+}

@@ -411,3 +411,101 @@ fn value_info(name: &str, element: ElementType, shape: &[usize]) -> wire::ValueI
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_input() -> (Graph, Value) {
+        let mut graph = Graph::new("g");
+        let x = graph.input("x", ElementType::F32, &[1, 2, 4, 6]).unwrap();
+        (graph, x)
+    }
+
+    #[test]
+    fn a_name_cannot_be_given_twice_or_be_empty() {
+        let (mut graph, x) = with_input();
+        graph.relu("y", &x).unwrap();
+        let refused = graph.sigmoid("y", &x).unwrap_err();
+        assert_eq!(refused.to_string(), "value \"y\" is in the graph already");
+        assert!(graph.constant("x", &[1], &[0_u8]).is_err());
+        let refused = graph.relu("", &x).unwrap_err();
+        assert_eq!(refused.to_string(), "a value has an empty name");
+        assert_eq!(graph.n_nodes(), 1, "what was refused is not kept");
+    }
+
+    #[test]
+    fn a_value_of_another_graph_cannot_be_read() {
+        let (mut graph, x) = with_input();
+        let foreign = graph.relu("only there", &x).unwrap();
+        let (mut graph, _) = with_input();
+        let refused = graph.relu("y", &foreign).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "in node \"y\": input \"only there\" is not in the graph"
+        );
+        assert!(graph.output(&foreign).is_err());
+        assert_eq!(graph.shape(&foreign), None);
+    }
+
+    #[test]
+    fn a_value_nobody_reads_and_a_graph_without_outputs_are_refused() {
+        let (mut graph, x) = with_input();
+        let y = graph.relu("y", &x).unwrap();
+        graph.constant("forgotten", &[2], &[1_i64, 2]).unwrap();
+        graph.output(&y).unwrap();
+        let refused = graph.encode(&[]).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "nothing reads value \"forgotten\", and it is no output"
+        );
+        let refused = with_input().0.encode(&[]).unwrap_err().to_string();
+        assert_eq!(refused, "graph \"g\" has no outputs");
+    }
+
+    #[test]
+    fn an_output_and_a_metadata_key_stand_once() {
+        let (mut graph, x) = with_input();
+        let y = graph.relu("y", &x).unwrap();
+        graph.output(&y).unwrap();
+        assert!(graph.output(&y).is_err());
+        let metadata = [("k", "1".to_owned()), ("k", "2".to_owned())];
+        assert!(matches!(
+            graph.encode(&metadata),
+            Err(OnnxError::Duplicate { name }) if name == "k"
+        ));
+    }
+
+    #[test]
+    fn constants_are_little_endian_finite_and_as_many_as_their_shape_says() {
+        let mut graph = Graph::new("g");
+        graph.constant("f", &[2], &[1.0_f32, -2.0]).unwrap();
+        graph.constant("u", &[], &[7_u8]).unwrap();
+        graph.constant("i", &[1, 1], &[-2_i64]).unwrap();
+        let stored: Vec<_> = graph
+            .constants
+            .iter()
+            .map(|t| (t.data_type, t.dims.as_slice(), t.raw_data.as_slice()))
+            .collect();
+        assert_eq!(
+            stored,
+            [
+                (1, &[2][..], &[0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0][..]),
+                (2, &[], &[7]),
+                (7, &[1, 1], &[0xfe, 255, 255, 255, 255, 255, 255, 255]),
+            ]
+        );
+        let refused = graph.constant("g", &[2, 2], &[0.0_f32; 3]).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "in node \"g\": expected [2, 2], found 3 values"
+        );
+        let refused = graph
+            .constant("g", &[2], &[0.0, f32::INFINITY])
+            .unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "constant \"g\": value 1 is NaN or infinite"
+        );
+    }
+}

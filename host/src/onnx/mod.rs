@@ -5,6 +5,8 @@
 //! or touches a file: the same weights and contract give the same bytes.
 
 pub mod embed;
+#[cfg(test)]
+mod fixture;
 pub mod graph;
 mod ops;
 pub(crate) mod wire;

@@ -280,3 +280,102 @@ fn text(name: &str, value: &str) -> wire::Attribute {
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn maps() -> (Graph, Value) {
+        let mut graph = Graph::new("g");
+        let x = graph.input("x", ElementType::F32, &[1, 2, 5, 8]).unwrap();
+        (graph, x)
+    }
+
+    fn weights(graph: &mut Graph, shape: [usize; 4]) -> (Value, Value) {
+        let numbers = vec![0.5_f32; shape.iter().product()];
+        let weight = graph.constant("w", &shape, &numbers).unwrap();
+        let bias = graph.constant("b", &shape[..1], &numbers[..shape[0]]);
+        (weight, bias.unwrap())
+    }
+
+    // torch.nn.Conv2d(2, 3, 3, stride=2, padding=1)(torch.zeros(1, 2, 5, 8)).shape == (1, 3, 3, 4):
+    // floor((5 + 2 - 3) / 2) + 1 = 3, floor((8 + 2 - 3) / 2) + 1 = 4
+    #[test]
+    fn shapes_follow_the_operations() {
+        let (mut graph, x) = maps();
+        let (w, b) = weights(&mut graph, [3, 2, 3, 3]);
+        let halve = Window {
+            stride: 2,
+            padding: 1,
+        };
+        let y = graph.conv("y", &x, &w, &b, halve).unwrap();
+        assert_eq!(graph.shape(&y), Some(&[1, 3, 3, 4][..]));
+        let same = Window {
+            stride: 1,
+            padding: 2,
+        };
+        let pooled = graph.max_pool("pooled", &y, 5, same).unwrap();
+        assert_eq!(graph.shape(&pooled), graph.shape(&y));
+        let big = graph.upsample_x2("big", &y).unwrap();
+        assert_eq!(graph.shape(&big), Some(&[1, 3, 6, 8][..]));
+        let cat = graph.concat("cat", &[&y, &pooled, &y]).unwrap();
+        assert_eq!(graph.shape(&cat), Some(&[1, 9, 3, 4][..]));
+        let act = graph.silu("act", &cat).unwrap();
+        assert_eq!(graph.shape(&act), graph.shape(&cat));
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused_at_its_node() {
+        let (mut graph, x) = maps();
+        let (w, b) = weights(&mut graph, [3, 4, 3, 3]);
+        let window = Window {
+            stride: 1,
+            padding: 1,
+        };
+        let refused = graph.conv("y", &x, &w, &b, window).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "in node \"y\": expected weight [n, 2, h, w] and bias [n], \
+             found weight [3, 4, 3, 3] and bias [3]"
+        );
+        let refused = graph.max_pool("y", &x, 9, window).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "in node \"y\": expected a window that moves and fits into 5 pixels, \
+             found side 9, Window { stride: 1, padding: 1 }"
+        );
+        assert!(graph.max_pool("y", &x, 1, window).is_err(), "padding of 1");
+        let still = Window {
+            stride: 0,
+            padding: 0,
+        };
+        assert!(graph.max_pool("y", &x, 2, still).is_err());
+        let big = graph.upsample_x2("big", &x).unwrap();
+        let refused = graph.concat("y", &[&x, &big]).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "in node \"y\": expected [1, any, 5, 8], found [1, 2, 10, 16]"
+        );
+        assert!(graph.concat("y", &[]).is_err());
+        assert!(graph.add("y", &x, &big).is_err());
+        assert!(graph.relu("y", &b).is_ok(), "the name was never taken");
+    }
+
+    #[test]
+    fn types_are_checked_where_they_change() {
+        let mut graph = Graph::new("g");
+        let bytes = graph
+            .input("bytes", ElementType::U8, &[1, 3, 2, 2])
+            .unwrap();
+        let refused = graph.relu("y", &bytes).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "in node \"y\": expected F32, found U8 in \"bytes\""
+        );
+        let scale = graph.constant("scale", &[], &[0.5_f32]).unwrap();
+        let zero = graph.constant("zero", &[], &[0_u8]).unwrap();
+        assert!(graph.dequantize_linear("y", &bytes, &zero, &scale).is_err());
+        let y = graph.dequantize_linear("y", &bytes, &scale, &zero).unwrap();
+        assert_eq!(graph.element(&y), Some(ElementType::F32));
+    }
+}

@@ -376,3 +376,211 @@ fn fold(weight: &[f32], norm: &BatchNorm<'_>) -> (Vec<f32>, Vec<f32>) {
     }
     (folded, bias)
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::super::{fixture, wire};
+    use super::*;
+
+    fn decoded(bytes: &[u8]) -> wire::Graph {
+        let model = wire::Model::decode(bytes).unwrap();
+        assert_eq!((model.ir_version, model.opset_import[0].version), (8, 13));
+        model.graph.unwrap()
+    }
+
+    fn whole() -> wire::Graph {
+        let (spec, contract) = (fixture::spec(), fixture::contract());
+        decoded(&yolov5_bytes(&spec, &contract, &fixture::tensors(&spec)).unwrap())
+    }
+
+    fn signature(value: &wire::ValueInfo) -> (&str, i32, Vec<i64>) {
+        let tensor = value.value_type.as_ref().unwrap().tensor.as_ref().unwrap();
+        let dims = tensor.shape.as_ref().unwrap().dim.iter();
+        let dims = dims.map(|dim| dim.value.unwrap()).collect();
+        (&value.name, tensor.elem_type, dims)
+    }
+
+    fn floats(graph: &wire::Graph, name: &str) -> Vec<f32> {
+        let tensor = graph.initializer.iter().find(|t| t.name == name).unwrap();
+        let (chunks, rest) = tensor.raw_data.as_chunks::<4>();
+        assert!(rest.is_empty());
+        chunks.iter().map(|&b| f32::from_le_bytes(b)).collect()
+    }
+
+    #[test]
+    fn bytes_of_the_canvas_go_in_and_three_raw_heads_come_out() {
+        let graph = whole();
+        let inputs: Vec<_> = graph.input.iter().map(signature).collect();
+        let outputs: Vec<_> = graph.output.iter().map(signature).collect();
+        assert_eq!(inputs, [("images", wire::TENSOR_UINT8, vec![1, 3, 64, 96])]);
+        let float = wire::TENSOR_FLOAT;
+        assert_eq!(
+            outputs,
+            [
+                ("head_8", float, vec![1, 24, 8, 12]),
+                ("head_16", float, vec![1, 24, 4, 6]),
+                ("head_32", float, vec![1, 24, 2, 3]),
+            ]
+        );
+        assert_eq!(graph.node[0].op_type, "DequantizeLinear");
+        assert_eq!(graph.node[0].input[0], "images");
+        assert_eq!(floats(&graph, "canvas.scale"), [CANVAS_SCALE]);
+    }
+
+    #[test]
+    fn every_node_reads_only_what_stands_before_it() {
+        let graph = whole();
+        let mut known: BTreeSet<&str> = graph.input.iter().map(|v| v.name.as_str()).collect();
+        for constant in &graph.initializer {
+            assert!(known.insert(&constant.name), "{}", constant.name);
+        }
+        for node in &graph.node {
+            for input in node.input.iter().filter(|input| !input.is_empty()) {
+                assert!(known.contains(input.as_str()), "{input} of {}", node.name);
+            }
+            assert!(known.insert(&node.output[0]), "{}", node.name);
+        }
+    }
+
+    /// 1 + 1 for the scale; a convolution, its sigmoid and product each; what the layers add.
+    #[test]
+    fn the_nodes_are_those_of_the_layers() {
+        let graph = whole();
+        let count = |op: &str| graph.node.iter().filter(|n| n.op_type == op).count();
+        let n_convolutions = fixture::convolutions(&fixture::spec()).len();
+        assert_eq!(n_convolutions, 11 + 8 * 3 + 2 * (1 + 2 + 3 + 1 + 4 * 2));
+        assert_eq!(count("Conv"), n_convolutions + 3);
+        assert_eq!(count("Sigmoid"), n_convolutions);
+        assert_eq!(count("Mul"), n_convolutions);
+        assert_eq!(
+            count("Add"),
+            1 + 2 + 3 + 1,
+            "shortcuts of the backbone only"
+        );
+        assert_eq!(count("Concat"), 8 + 1 + 4);
+        assert_eq!((count("MaxPool"), count("Resize")), (3, 2));
+        assert_eq!(
+            graph.node.len(),
+            1 + 3 * n_convolutions + 3 + 7 + 13 + 3 + 2
+        );
+        assert_eq!(graph.value_info.len(), graph.node.len() - 3);
+    }
+
+    #[test]
+    fn batch_norm_is_folded_as_the_formula_says() {
+        let spec = fixture::spec();
+        let tensors = fixture::tensors(&spec);
+        let graph = whole();
+        let get = |name: &str| tensors.get(&format!("model.4.m.1.cv2.{name}")).unwrap();
+        let (shape, weight) = get("conv.weight");
+        assert_eq!(shape, [4, 4, 3, 3]);
+        let folded = floats(&graph, "model.4.m.1.cv2.conv.weight");
+        let bias = floats(&graph, "model.4.m.1.cv2.conv.bias");
+        // For an input of x the layer gives (conv(x) - mean) / sqrt(var + 1e-3) * gamma + beta.
+        for (channel, bias) in bias.into_iter().enumerate() {
+            let number = |name: &str| f64::from(get(name).1[channel]);
+            let spread = (number("bn.running_var") + 0.001).sqrt();
+            let of = |conv: f64| {
+                (conv - number("bn.running_mean")) / spread * number("bn.weight")
+                    + number("bn.bias")
+            };
+            let difference = (f64::from(bias) - of(0.0)).abs();
+            assert!(difference < 1e-7, "bias {channel}: {difference:e}");
+            for tap in channel * 36..(channel + 1) * 36 {
+                let expected = of(f64::from(weight[tap])) - of(0.0);
+                let difference = (f64::from(folded[tap]) - expected).abs();
+                assert!(difference < 1e-7, "weight {tap}: {difference:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_weights_give_the_same_bytes() {
+        let (spec, contract) = (fixture::spec(), fixture::contract());
+        let write = || yolov5_bytes(&spec, &contract, &fixture::tensors(&spec)).unwrap();
+        assert_eq!(write(), write());
+    }
+
+    #[test]
+    fn the_activation_is_the_one_asked_for() {
+        let contract = fixture::contract();
+        for (activation, op) in [
+            (Activation::Relu, "Relu"),
+            (Activation::LeakyRelu(0.1), "LeakyRelu"),
+        ] {
+            let spec = Yolov5Spec {
+                activation,
+                ..fixture::spec()
+            };
+            let bytes = yolov5_bytes(&spec, &contract, &fixture::tensors(&spec)).unwrap();
+            let graph = decoded(&bytes);
+            let count = |op: &str| graph.node.iter().filter(|n| n.op_type == op).count();
+            assert_eq!(count(op), fixture::convolutions(&spec).len());
+            assert_eq!((count("Sigmoid"), count("Mul")), (0, 0));
+        }
+    }
+
+    /// The fixture's weights, one tensor replaced or added.
+    fn with(name: &str, shape: &[usize], fill: f32) -> NamedTensors {
+        let mut out = NamedTensors::new();
+        let spec = fixture::spec();
+        let values = vec![fill; shape.iter().product()];
+        out.insert(name, shape.to_vec(), values).unwrap();
+        for (other, shape, values) in fixture::tensors(&spec).iter().filter(|t| t.0 != name) {
+            out.insert(other, shape.to_vec(), values.to_vec()).unwrap();
+        }
+        out
+    }
+
+    #[test]
+    fn weights_that_do_not_fit_are_refused_by_name() {
+        let (spec, contract) = (fixture::spec(), fixture::contract());
+        let refusal = |tensors: &NamedTensors| {
+            let refused = yolov5_bytes(&spec, &contract, tensors).unwrap_err();
+            refused.to_string()
+        };
+        assert_eq!(
+            refusal(&NamedTensors::new()),
+            "tensor \"model.0.conv.weight\" is missing"
+        );
+        assert_eq!(
+            refusal(&with("model.24.m.1.weight", &[255, 10, 1, 1], 0.0)),
+            "tensor \"model.24.m.1.weight\": expected shape [24, 10, 1, 1], found [255, 10, 1, 1]"
+        );
+        assert_eq!(
+            refusal(&with("model.6.m.3.cv1.conv.weight", &[1], 0.0)),
+            "1 weights have no place in this network, the first is \"model.6.m.3.cv1.conv.weight\""
+        );
+        assert_eq!(
+            refusal(&with("model.24.m.2.bias", &[24], f32::NAN)),
+            "constant \"model.24.m.2.bias\": value 0 is NaN or infinite"
+        );
+        assert_eq!(
+            refusal(&with("model.1.bn.running_var", &[6], -1.0)),
+            "constant \"model.1.conv.weight\": value 0 is NaN or infinite"
+        );
+    }
+
+    #[test]
+    fn a_description_that_makes_no_network_is_refused() {
+        let tensors = NamedTensors::new();
+        let odd = Yolov5Spec {
+            widths: [4, 6, 8, 10, 13],
+            ..fixture::spec()
+        };
+        let refused = |spec: &Yolov5Spec, canvas| {
+            let graph = yolov5_graph(spec, canvas, &tensors);
+            graph.err().unwrap().to_string()
+        };
+        assert_eq!(
+            refused(&odd, Size::new(64, 64)),
+            "network description: widths [4, 6, 8, 10, 13], expected even numbers"
+        );
+        assert_eq!(
+            refused(&fixture::spec(), Size::new(320, 300)),
+            "network description: canvas 320x300, expected multiples of 32"
+        );
+    }
+}

@@ -2,6 +2,7 @@
 
 mod journal;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -9,11 +10,11 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use shared::fit::FitKind;
 use shared::geometry::Size;
-use tch::{Device, nn};
+use tch::{Device, Tensor, nn};
 
 use crate::augment::Augmentation;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
-use crate::dataset::{Dataset, Sample, Split};
+use crate::dataset::{DataError, Dataset, Sample, Split, fingerprint};
 use crate::loader::{Batch, EpochPlan, Loader};
 use crate::loss::{LossWeights, loss};
 use crate::model::{Variant, Yolov5, default_levels, scaled};
@@ -70,6 +71,17 @@ pub struct TrainOptions {
     pub validate_every: usize,
 }
 
+/// What a run begins with.
+#[derive(Debug)]
+pub enum Start {
+    /// Random weights.
+    Nothing,
+    /// The weights of another run, where they fit.
+    Weights(BTreeMap<String, Tensor>),
+    /// The last checkpoint of this run.
+    Resume(Box<Checkpoint>),
+}
+
 /// Why training stopped early.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
@@ -84,6 +96,9 @@ pub enum TrainError {
     /// A picture.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// The data set.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -140,7 +155,7 @@ struct EpochLoss {
 pub fn train(
     data: &Dataset,
     plan: TrainPlan,
-    resume: Option<Checkpoint>,
+    start: Start,
     options: &TrainOptions,
     stop: &AtomicBool,
     mut each: impl FnMut(Progress<'_>),
@@ -154,7 +169,10 @@ pub fn train(
         }
     }
     let loader = Loader::new(train, plan.fit, plan.canvas, options.cache_bytes);
-    let mut run = Run::new(data, plan, resume, options, stop)?;
+    let (mut run, unfit) = Run::new(data, plan, start, options, stop)?;
+    if !unfit.is_empty() {
+        each(Progress::Unfit { weights: &unfit });
+    }
     let mut journal = Journal::open(&options.out, run.state.epochs_done)
         .map_err(|(path, source)| TrainError::Journal { path, source })?;
     for epoch in run.state.epochs_done..run.state.plan.epochs {
@@ -183,6 +201,11 @@ pub fn train(
 
 /// What training tells while it runs.
 pub enum Progress<'a> {
+    /// The weights it was to start from lack these, or have them in another shape.
+    Unfit {
+        /// Names.
+        weights: &'a [String],
+    },
     /// A batch is done.
     Batch {
         /// Epoch, from 1.
@@ -207,15 +230,15 @@ impl<'a> Run<'a> {
     fn new(
         data: &Dataset,
         plan: TrainPlan,
-        resume: Option<Checkpoint>,
+        start: Start,
         options: &'a TrainOptions,
         stop: &'a AtomicBool,
-    ) -> Result<Self, TrainError> {
+    ) -> Result<(Self, Vec<String>), TrainError> {
         tch::manual_seed(plan.seed as i64);
-        let data_fingerprint = data.fingerprint().map_err(TrainError::Resume)?;
-        let state = match &resume {
-            Some(from) => from.run.clone(),
-            None => RunState {
+        let data_fingerprint = fingerprint(data)?;
+        let state = match &start {
+            Start::Resume(from) => from.run.clone(),
+            Start::Nothing | Start::Weights(_) => RunState {
                 version: RunState::version(),
                 software: format!("leuko-host {}", env!("CARGO_PKG_VERSION")),
                 plan,
@@ -237,14 +260,21 @@ impl<'a> Run<'a> {
         let mut store = nn::VarStore::new(options.device);
         let network = checkpoint::build(&store, state.plan.variant, &state.head());
         let mut sgd = Sgd::new(&store, &state.plan.schedule, state.plan.batch);
-        let mut ema = Ema::new(&store);
-        if let Some(from) = resume {
-            checkpoint::fill(&mut store, &from.weights).map_err(TrainError::Resume)?;
-            sgd.restore(from.momentum);
-            let shadow = from.ema.into_iter().map(|(n, t)| (n, t.to_device(options.device))).collect();
-            ema = Ema::restored(shadow, state.ema_updates);
-        }
-        Ok(Self { options, state, store, network, sgd, ema, gathered: 0, not_finite: 0, stop })
+        let mut unfit = Vec::new();
+        let ema = match start {
+            Start::Nothing => Ema::new(&store),
+            Start::Weights(weights) => {
+                unfit = checkpoint::fill_where_fitting(&store, &weights);
+                Ema::new(&store)
+            }
+            Start::Resume(from) => {
+                checkpoint::fill(&mut store, &from.weights)?;
+                sgd.restore(from.momentum);
+                let shadow = from.ema.into_iter().map(|(n, t)| (n, t.to_device(options.device)));
+                Ema::restored(shadow.collect(), state.ema_updates)
+            }
+        };
+        Ok((Self { options, state, store, network, sgd, ema, gathered: 0, not_finite: 0, stop }, unfit))
     }
 
     fn pace(&self, at: usize, loader: &Loader<'_>) -> crate::optim::Pace {
@@ -288,7 +318,7 @@ impl<'a> Run<'a> {
     fn batch(&mut self, batch: &Batch, pace: &crate::optim::Pace, last: bool, losses: &mut EpochLoss) {
         let plan = &self.state.plan;
         let head = self.state.head();
-        let canvases = scaled(&batch.canvases.to_device(self.options.device));
+        let canvases = channels_last(&scaled(&batch.canvases.to_device(self.options.device)));
         let heads = self.network.forward(&canvases, true);
         let weights = plan.weights.scaled(&head, plan.canvas);
         let parts = loss(&head, plan.canvas, &heads, &batch.targets, &weights);
@@ -314,7 +344,7 @@ impl<'a> Run<'a> {
         let mut store = nn::VarStore::new(self.options.device);
         let head = self.state.head();
         let network = checkpoint::build(&store, self.state.plan.variant, &head);
-        checkpoint::fill(&mut store, self.ema.shadow()).map_err(TrainError::Resume)?;
+        checkpoint::fill(&mut store, self.ema.shadow())?;
         Ok(validate(&network, &head, &self.state.plan, self.options.device, val, data)?)
     }
 
@@ -358,6 +388,11 @@ impl EpochLoss {
     fn means(&self) -> [f64; 4] {
         self.sums.map(|sum| sum / self.batches.max(1) as f64)
     }
+}
+
+/// The same values with the channels innermost in memory: a tenth faster to train on.
+fn channels_last(x: &Tensor) -> Tensor {
+    x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }
 
 /// Everything, to go on from.

@@ -17,16 +17,11 @@ const METHOD_STORED: u16 = 0;
 
 /// Files of an archive by name.
 pub(super) struct Archive<'a> {
-    files: BTreeMap<&'a str, File<'a>>,
-}
-
-struct File<'a> {
-    content: &'a [u8],
-    crc: u32,
+    files: BTreeMap<&'a str, &'a [u8]>,
 }
 
 impl<'a> Archive<'a> {
-    /// Reads the central directory and finds every file's content.
+    /// Reads the central directory, finds every file's content and compares its checksum.
     ///
     /// # Errors
     /// A sentence that says what is wrong.
@@ -35,6 +30,7 @@ impl<'a> Archive<'a> {
         let n_entries = u16_at(bytes, end + 10)?;
         let mut at = u32_at(bytes, end + 16)? as usize;
         let mut files = BTreeMap::new();
+        let mut left = bytes.len();
         for index in 0..n_entries {
             if bytes.get(at..at.saturating_add(4)) != Some(ENTRY_SIGNATURE) {
                 return Err(format!("entry {index} of {n_entries} is not at byte {at}"));
@@ -42,8 +38,9 @@ impl<'a> Archive<'a> {
             let name_length = usize::from(u16_at(bytes, at + 28)?);
             let name = std::str::from_utf8(slice(bytes, at + ENTRY_LENGTH, name_length)?)
                 .map_err(|_| format!("the name of entry {index} is not UTF-8"))?;
-            let file = read_entry(bytes, at).map_err(|reason| format!("{name}: {reason}"))?;
-            if files.insert(name, file).is_some() {
+            let content = read_entry(bytes, at, left).map_err(|why| format!("{name}: {why}"))?;
+            left -= content.len();
+            if files.insert(name, content).is_some() {
                 return Err(format!("{name} stands twice"));
             }
             let extra = usize::from(u16_at(bytes, at + 30)?);
@@ -58,37 +55,30 @@ impl<'a> Archive<'a> {
         self.files.keys().copied()
     }
 
-    /// The content of a file, its checksum compared.
+    /// The content of a file.
     pub fn content(&self, name: &str) -> Result<&'a [u8], String> {
-        let file = self
-            .files
-            .get(name)
-            .ok_or_else(|| format!("{name} is missing"))?;
-        let found = crc32(file.content);
-        if found != file.crc {
-            let expected = file.crc;
-            return Err(format!(
-                "{name}: checksum expected {expected:08x}, found {found:08x}"
-            ));
-        }
-        Ok(file.content)
+        let content = self.files.get(name).copied();
+        content.ok_or_else(|| format!("{name} is missing"))
     }
 }
 
-/// The last end record, behind which only a comment may stand.
+/// The end record: behind it stands its comment and nothing else.
 fn find_end(bytes: &[u8]) -> Result<usize, String> {
     let first = bytes.len().saturating_sub(END_LENGTH + COMMENT_MAX);
-    let tail = &bytes[first..];
-    tail.windows(END_SIGNATURE.len())
-        .rposition(|window| window == END_SIGNATURE)
-        .map(|at| first + at)
-        .ok_or_else(|| {
-            "no zip archive, or one that was cut (torch before 1.6 wrote none: load and save it there)"
-                .to_owned()
-        })
+    let last = bytes.len().saturating_sub(END_LENGTH);
+    let is_end = |&at: &usize| {
+        let comment = u16_at(bytes, at + END_LENGTH - 2).map(usize::from);
+        bytes[at..].starts_with(END_SIGNATURE)
+            && comment.is_ok_and(|comment| at + END_LENGTH + comment == bytes.len())
+    };
+    (first..=last).rev().find(is_end).ok_or_else(|| {
+        "no zip archive, or one that was cut (torch before 1.6 wrote none: load and save it there)"
+            .to_owned()
+    })
 }
 
-fn read_entry(bytes: &[u8], at: usize) -> Result<File<'_>, String> {
+/// The content of the entry at `at`; `left` bytes are not yet another entry's.
+fn read_entry(bytes: &[u8], at: usize, left: usize) -> Result<&[u8], String> {
     let flags = u16_at(bytes, at + 8)?;
     let method = u16_at(bytes, at + 10)?;
     if flags & FLAG_ENCRYPTED != 0 || method != METHOD_STORED {
@@ -105,11 +95,19 @@ fn read_entry(bytes: &[u8], at: usize) -> Result<File<'_>, String> {
     }
     let name_length = usize::from(u16_at(bytes, local + 26)?);
     let extra_length = usize::from(u16_at(bytes, local + 28)?);
-    let content = local + LOCAL_LENGTH + name_length + extra_length;
-    Ok(File {
-        content: slice(bytes, content, length)?,
-        crc: u32_at(bytes, at + 16)?,
-    })
+    let start = local + LOCAL_LENGTH + name_length + extra_length;
+    let content = slice(bytes, start, length)?;
+    // Entries that overlap would make a small file an endless one.
+    if length > left {
+        return Err(format!("{length} bytes, of which other entries have some"));
+    }
+    let (expected, found) = (u32_at(bytes, at + 16)?, crc32(content));
+    if found != expected {
+        return Err(format!(
+            "checksum expected {expected:08x}, found {found:08x}"
+        ));
+    }
+    Ok(content)
 }
 
 fn slice(bytes: &[u8], at: usize, length: usize) -> Result<&[u8], String> {
@@ -159,20 +157,20 @@ pub(super) fn stored(files: &[(&str, &[u8])]) -> Vec<u8> {
     let (mut out, mut directory) = (Vec::new(), Vec::new());
     for (name, content) in files {
         let local = out.len() as u32;
-        let mut fields = vec![0_u8; 4];
-        fields.extend([0; 6]);
+        // Versions, flags, method (stored), time and date are all 0.
+        let mut fields = vec![0_u8; 10];
         fields.extend(crc32(content).to_le_bytes());
         fields.extend((content.len() as u32).to_le_bytes());
         fields.extend((content.len() as u32).to_le_bytes());
         fields.extend((name.len() as u16).to_le_bytes());
         fields.extend([0; 2]);
         out.extend(LOCAL_SIGNATURE);
-        out.extend(&fields[2..]);
+        out.extend(&fields);
         out.extend(name.as_bytes());
         out.extend(*content);
         directory.extend(ENTRY_SIGNATURE);
         directory.extend([0; 2]);
-        directory.extend(&fields[2..]);
+        directory.extend(&fields);
         directory.extend([0; 10]);
         directory.extend(local.to_le_bytes());
         directory.extend(name.as_bytes());
@@ -220,11 +218,8 @@ mod tests {
             changed[at] ^= 0xff;
             // A changed date or version hurts nobody; a changed content must be seen.
             if let Ok(archive) = Archive::open(&changed) {
-                let names: Vec<_> = archive.names().collect();
-                let seen = names.iter().map(|name| archive.content(name));
-                let same = seen
-                    .flatten()
-                    .all(|content| content == b"first" || content == b"second");
+                let mut contents = archive.files.values();
+                let same = contents.all(|content| [&b"first"[..], b"second"].contains(content));
                 assert!(same, "byte {at}");
             }
         }
@@ -243,5 +238,23 @@ mod tests {
         let twice = stored(&[("one", b"a"), ("one", b"b")]);
         let refused = Archive::open(&twice).err();
         assert_eq!(refused.as_deref(), Some("one stands twice"));
+    }
+
+    #[test]
+    fn entries_that_share_their_content_are_refused() {
+        let mut bytes = stored(&[("a", &[7; 1000]), ("b", b""), ("c", b"")]);
+        let record = ENTRY_LENGTH + 1;
+        let first = bytes.len() - END_LENGTH - 3 * record;
+        for fields in [16..28, 42..46] {
+            for copy in [first + record, first + 2 * record] {
+                bytes.copy_within(
+                    first + fields.start..first + fields.end,
+                    copy + fields.start,
+                );
+            }
+        }
+        let refused = Archive::open(&bytes).err();
+        let expected = "b: 1000 bytes, of which other entries have some";
+        assert_eq!(refused.as_deref(), Some(expected));
     }
 }

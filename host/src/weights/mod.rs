@@ -3,6 +3,7 @@
 //! Knows no torch; names are those of YOLOv5's state dict (`model.0.conv.weight`).
 
 mod archive;
+mod opcodes;
 pub mod pickle;
 
 use std::collections::BTreeMap;

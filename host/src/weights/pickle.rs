@@ -4,11 +4,11 @@
 //! are walked, functions are never called (three of torch's own are understood). Depth, visits and
 //! sizes are bounded, so that a made-up file ends in a message.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
 use super::archive::Archive;
+use super::opcodes::{Item, Machine, NAME_MAX, RawTensor};
 use super::{NamedTensors, WeightsError};
 
 /// Largest file that is read, in bytes.
@@ -105,7 +105,7 @@ pub fn parse_pt(bytes: &[u8]) -> Result<PtCheckpoint, PtError> {
     let content = archive.content(pickle).map_err(PtError::Archive)?;
     let mut machine = Machine::new(content);
     let top = machine.run().map_err(|reason| PtError::Pickle {
-        at: machine.at,
+        at: machine.at(),
         reason,
     })?;
     let chosen = ["ema", "model"]
@@ -214,21 +214,8 @@ fn f32_from_half(bits: u16) -> f32 {
     f32::from_bits(sign | magnitude)
 }
 
-#[derive(Debug)]
-struct Storage {
-    class: Rc<str>,
-    key: Rc<str>,
-}
-
-#[derive(Debug)]
-struct RawTensor {
-    storage: Storage,
-    offset: usize,
-    shape: Vec<usize>,
-    strides: Vec<usize>,
-}
-
 impl RawTensor {
+    /// Its numbers, row-major, out of the bytes of its storage.
     fn values(&self, bytes: &[u8], float: Float) -> Result<Vec<f32>, String> {
         let stored = bytes.len() / float.width();
         let count = self
@@ -249,391 +236,6 @@ impl RawTensor {
         }
         Ok(values)
     }
-
-    /// Where the value of a row-major index is stored.
-    fn place(&self, index: usize) -> Option<usize> {
-        let (mut rest, mut at) = (index, self.offset);
-        for (&side, &stride) in self.shape.iter().zip(&self.strides).rev() {
-            at = at.checked_add((rest % side).checked_mul(stride)?)?;
-            rest /= side;
-        }
-        Some(at)
-    }
-}
-
-/// A value on the pickle's stack. Lists, dictionaries and objects are numbers into the machine's own
-/// store: a file may let them contain each other.
-#[derive(Clone, Debug)]
-enum Item {
-    Nothing,
-    Opaque,
-    Mark,
-    Int(i64),
-    Text(Rc<str>),
-    Global(Rc<str>),
-    List(usize),
-    Dict(usize),
-    Object(usize),
-    Storage(Rc<Storage>),
-    Tensor(Rc<RawTensor>),
-}
-
-/// Reads the opcodes of pickle protocol 2 that torch writes, and a few newer ones.
-struct Machine<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    stack: Vec<Item>,
-    memo: HashMap<u32, Item>,
-    lists: Vec<Vec<Item>>,
-    dicts: Vec<Vec<(Item, Item)>>,
-    /// State of each object, as given by BUILD.
-    objects: Vec<Item>,
-}
-
-impl<'a> Machine<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            at: 0,
-            stack: Vec::new(),
-            memo: HashMap::new(),
-            lists: Vec::new(),
-            dicts: Vec::new(),
-            objects: Vec::new(),
-        }
-    }
-
-    /// To the STOP opcode; the value on top of the stack is the result.
-    fn run(&mut self) -> Result<Item, String> {
-        loop {
-            let opcode = self.take(1)?[0];
-            if opcode == b'.' {
-                return self.pop();
-            }
-            if !self.constant(opcode)? && !self.memory(opcode)? && !self.structure(opcode)? {
-                return Err(format!("opcode {opcode:#04x} is not understood"));
-            }
-        }
-    }
-
-    /// Opcodes that push a constant; `false` for any other.
-    fn constant(&mut self, opcode: u8) -> Result<bool, String> {
-        let item = match opcode {
-            0x80 => {
-                self.take(1)?;
-                return Ok(true);
-            }
-            0x95 => {
-                self.take(8)?;
-                return Ok(true);
-            }
-            b'N' => Item::Nothing,
-            0x88 => Item::Int(1),
-            0x89 => Item::Int(0),
-            b'K' => Item::Int(self.unsigned(1)? as i64),
-            b'M' => Item::Int(self.unsigned(2)? as i64),
-            b'J' => Item::Int(i64::from(self.unsigned(4)? as u32 as i32)),
-            0x8a => self.long()?,
-            b'G' => {
-                self.take(8)?;
-                Item::Opaque
-            }
-            b'X' => self.text(4)?,
-            0x8c => self.text(1)?,
-            b'U' | b'C' => self.opaque(1)?,
-            b'T' | b'B' => self.opaque(4)?,
-            b'c' => Item::Global(format!("{}.{}", self.line()?, self.line()?).into()),
-            b'(' => Item::Mark,
-            b'}' => self.dict(),
-            b']' | b')' | 0x8f => self.list(Vec::new()),
-            _ => return Ok(false),
-        };
-        self.stack.push(item);
-        Ok(true)
-    }
-
-    /// Opcodes that remember the top of the stack, or recall; `false` for any other.
-    fn memory(&mut self, opcode: u8) -> Result<bool, String> {
-        let width = if matches!(opcode, b'r' | b'j') { 4 } else { 1 };
-        let slot = match opcode {
-            b'q' | b'r' | b'h' | b'j' => self.unsigned(width)? as u32,
-            0x94 => self.memo.len() as u32,
-            _ => return Ok(false),
-        };
-        if matches!(opcode, b'h' | b'j') {
-            let item = self.memo.get(&slot).ok_or("recalls what was never kept")?;
-            self.stack.push(item.clone());
-        } else {
-            let top = self.stack.last().ok_or("the stack is empty")?;
-            self.memo.insert(slot, top.clone());
-        }
-        Ok(true)
-    }
-
-    /// Opcodes that put items together; `false` for any other.
-    fn structure(&mut self, opcode: u8) -> Result<bool, String> {
-        match opcode {
-            b't' => {
-                let items = self.pop_to_mark()?;
-                let list = self.list(items);
-                self.stack.push(list);
-            }
-            0x85..=0x87 => {
-                let count = usize::from(opcode - 0x84);
-                let first = self.stack.len().checked_sub(count);
-                let items = self.stack.split_off(first.ok_or("the stack is too short")?);
-                let list = self.list(items);
-                self.stack.push(list);
-            }
-            b'a' => {
-                let item = self.pop()?;
-                self.extend(vec![item])?;
-            }
-            b'e' | 0x90 => {
-                let items = self.pop_to_mark()?;
-                self.extend(items)?;
-            }
-            b's' => {
-                let value = self.pop()?;
-                let key = self.pop()?;
-                self.set_items(vec![key, value])?;
-            }
-            b'u' => {
-                let items = self.pop_to_mark()?;
-                self.set_items(items)?;
-            }
-            0x93 => {
-                let name = self.pop()?;
-                let module = self.pop()?;
-                let name = format!("{}.{}", text_of(&module)?, text_of(&name)?);
-                self.stack.push(Item::Global(name.into()));
-            }
-            b'Q' => {
-                let id = self.pop()?;
-                let storage = self.storage(&id)?;
-                self.stack.push(storage);
-            }
-            b'R' | 0x81 => {
-                let arguments = self.pop()?;
-                let function = self.pop()?;
-                let result = self.result_of(&function, &arguments)?;
-                self.stack.push(result);
-            }
-            b'b' => {
-                let state = self.pop()?;
-                if let Some(Item::Object(object)) = self.stack.last() {
-                    self.objects[*object] = state;
-                }
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    /// What a call would give, for the few functions that hold weights; an opaque object for any other.
-    fn result_of(&mut self, function: &Item, arguments: &Item) -> Result<Item, String> {
-        let Item::Global(name) = function else {
-            return Err("calls what is no global name".to_owned());
-        };
-        let arguments = self.items(arguments)?.to_vec();
-        Ok(match &**name {
-            "collections.OrderedDict" => self.dict(),
-            "torch._utils._rebuild_tensor_v2" => self.tensor(&arguments)?,
-            "torch._utils._rebuild_parameter" => {
-                let inner = arguments.first().ok_or("a parameter without tensor")?;
-                inner.clone()
-            }
-            _ => {
-                self.objects.push(Item::Nothing);
-                Item::Object(self.objects.len() - 1)
-            }
-        })
-    }
-
-    fn tensor(&self, arguments: &[Item]) -> Result<Item, String> {
-        let [
-            Item::Storage(storage),
-            Item::Int(offset),
-            shape,
-            strides,
-            ..,
-        ] = arguments
-        else {
-            return Err("a tensor without storage, offset, shape and strides".to_owned());
-        };
-        let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
-        if shape.len() != strides.len() {
-            return Err(format!(
-                "a tensor of shape {shape:?} with strides {strides:?}"
-            ));
-        }
-        Ok(Item::Tensor(Rc::new(RawTensor {
-            storage: Storage {
-                class: storage.class.clone(),
-                key: storage.key.clone(),
-            },
-            offset: size_of_int(*offset)?,
-            shape,
-            strides,
-        })))
-    }
-
-    /// Out of the persistent identity `("storage", class, key, device, length)`.
-    fn storage(&self, id: &Item) -> Result<Item, String> {
-        let [_, class, key, ..] = self.items(id)? else {
-            return Err("a storage without class and key".to_owned());
-        };
-        Ok(Item::Storage(Rc::new(Storage {
-            class: text_of(class)?,
-            key: text_of(key)?,
-        })))
-    }
-
-    fn sizes(&self, item: &Item) -> Result<Vec<usize>, String> {
-        let sizes = self.items(item)?.iter().map(|item| match item {
-            Item::Int(size) => size_of_int(*size),
-            other => Err(format!("a size is {other:?}")),
-        });
-        sizes.collect()
-    }
-
-    fn items(&self, item: &Item) -> Result<&[Item], String> {
-        match item {
-            Item::List(list) => Ok(&self.lists[*list]),
-            other => Err(format!("expected a tuple, found {other:?}")),
-        }
-    }
-
-    /// The last value of `key` in a dictionary or an object's state.
-    fn entry(&self, item: &Item, key: &str) -> Option<Item> {
-        let dict = match item {
-            Item::Dict(dict) => *dict,
-            Item::Object(object) => match self.objects[*object] {
-                Item::Dict(dict) => dict,
-                _ => return None,
-            },
-            _ => return None,
-        };
-        let is_key = |item: &Item| matches!(item, Item::Text(text) if &**text == key);
-        let mut pairs = self.dicts[dict].iter().rev();
-        pairs
-            .find(|(known, _)| is_key(known))
-            .map(|(_, value)| value.clone())
-    }
-
-    fn take(&mut self, length: usize) -> Result<&'a [u8], String> {
-        let end = self.at.checked_add(length);
-        let slice = end.and_then(|end| self.bytes.get(self.at..end));
-        let slice = slice.ok_or_else(|| format!("ends before {length} more bytes"))?;
-        self.at += length;
-        Ok(slice)
-    }
-
-    fn unsigned(&mut self, width: usize) -> Result<u64, String> {
-        let bytes = self.take(width)?.iter().rev();
-        Ok(bytes.fold(0, |number, &byte| number << 8 | u64::from(byte)))
-    }
-
-    /// A signed number of up to eight bytes; longer ones (seeds) are never sizes.
-    fn long(&mut self) -> Result<Item, String> {
-        let width = self.unsigned(1)? as usize;
-        if width > 8 {
-            self.take(width)?;
-            return Ok(Item::Opaque);
-        }
-        let number = self.unsigned(width)?;
-        let unused = 64 - 8 * width as u32;
-        // The shift would be as wide as the number for a number of no bytes.
-        let spread = number.checked_shl(unused).unwrap_or(0) as i64;
-        Ok(Item::Int(spread.checked_shr(unused).unwrap_or(0)))
-    }
-
-    fn text(&mut self, width: usize) -> Result<Item, String> {
-        let length = self.unsigned(width)? as usize;
-        let text = std::str::from_utf8(self.take(length)?).map_err(|_| "text is not UTF-8")?;
-        Ok(Item::Text(text.into()))
-    }
-
-    fn opaque(&mut self, width: usize) -> Result<Item, String> {
-        let length = self.unsigned(width)? as usize;
-        self.take(length)?;
-        Ok(Item::Opaque)
-    }
-
-    fn line(&mut self) -> Result<&'a str, String> {
-        let rest = &self.bytes[self.at..];
-        let length = rest.iter().position(|&byte| byte == b'\n');
-        let length = length.ok_or("a name without end")?;
-        let line = &self.take(length + 1)?[..length];
-        std::str::from_utf8(line).map_err(|_| "a name is not UTF-8".to_owned())
-    }
-
-    fn list(&mut self, items: Vec<Item>) -> Item {
-        self.lists.push(items);
-        Item::List(self.lists.len() - 1)
-    }
-
-    fn dict(&mut self) -> Item {
-        self.dicts.push(Vec::new());
-        Item::Dict(self.dicts.len() - 1)
-    }
-
-    fn pop(&mut self) -> Result<Item, String> {
-        self.stack
-            .pop()
-            .ok_or_else(|| "the stack is empty".to_owned())
-    }
-
-    fn pop_to_mark(&mut self) -> Result<Vec<Item>, String> {
-        let mark = self
-            .stack
-            .iter()
-            .rposition(|item| matches!(item, Item::Mark))
-            .ok_or("no mark on the stack")?;
-        let items = self.stack.split_off(mark + 1);
-        self.stack.pop();
-        Ok(items)
-    }
-
-    /// Onto the list on top of the stack; other objects keep no items.
-    fn extend(&mut self, items: Vec<Item>) -> Result<(), String> {
-        match self.stack.last() {
-            Some(Item::List(list)) => self.lists[*list].extend(items),
-            Some(_) => {}
-            None => return Err("the stack is empty".to_owned()),
-        }
-        Ok(())
-    }
-
-    /// Keys and values in turn, into the dictionary on top of the stack; other objects keep none.
-    fn set_items(&mut self, items: Vec<Item>) -> Result<(), String> {
-        match self.stack.last() {
-            Some(Item::Dict(dict)) => {
-                let (pairs, rest) = items.as_chunks::<2>();
-                if !rest.is_empty() {
-                    return Err("a key without value".to_owned());
-                }
-                let pairs = pairs
-                    .iter()
-                    .map(|[key, value]| (key.clone(), value.clone()));
-                self.dicts[*dict].extend(pairs);
-            }
-            Some(_) => {}
-            None => return Err("the stack is empty".to_owned()),
-        }
-        Ok(())
-    }
-}
-
-fn text_of(item: &Item) -> Result<Rc<str>, String> {
-    match item {
-        Item::Text(text) | Item::Global(text) => Ok(text.clone()),
-        other => Err(format!("expected text, found {other:?}")),
-    }
-}
-
-fn size_of_int(size: i64) -> Result<usize, String> {
-    usize::try_from(size).map_err(|_| format!("a size is {size}"))
 }
 
 /// Collects the tensors below an item, each under its path.
@@ -646,11 +248,12 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn enter(&mut self, item: &Item, path: &mut String, depth: usize) -> Result<(), PtError> {
         self.visits += 1;
-        if depth > DEPTH_MAX || self.visits > VISITS_MAX {
+        if depth > DEPTH_MAX || self.visits > VISITS_MAX || path.len() > NAME_MAX {
             return Err(PtError::Tensor {
-                name: path.clone(),
+                name: path.chars().take(64).collect(),
                 reason: format!(
-                    "nested deeper than {DEPTH_MAX} or referring to more than {VISITS_MAX} places"
+                    "nested deeper than {DEPTH_MAX}, referring to more than {VISITS_MAX} places or \
+                     named with more than {NAME_MAX} bytes"
                 ),
             });
         }
@@ -674,7 +277,7 @@ impl Walk<'_> {
 
     fn enter_dict(&mut self, dict: usize, path: &mut String, depth: usize) -> Result<(), PtError> {
         let machine = self.machine;
-        for (key, value) in &machine.dicts[dict] {
+        for (key, value) in machine.pairs(dict) {
             let length = path.len();
             if length > 0 {
                 path.push('.');
@@ -693,7 +296,9 @@ impl Walk<'_> {
     /// A parameter that was not understood would be missing without a word.
     fn refuse_opaque(&self, dict: usize, path: &str) -> Result<(), PtError> {
         let understood = |item: &Item| matches!(item, Item::Tensor(_) | Item::Nothing);
-        match self.machine.dicts[dict]
+        match self
+            .machine
+            .pairs(dict)
             .iter()
             .find(|(_, v)| !understood(v))
         {
@@ -703,5 +308,214 @@ impl Walk<'_> {
                 reason: format!("parameter {key:?} is not an ordinary tensor"),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::dataset::real_data::wbc_data;
+    use super::super::archive::stored;
+    use super::*;
+
+    fn parse(pickle: &[u8], storage: &[u8]) -> Result<PtCheckpoint, String> {
+        let bytes = stored(&[("m/data.pkl", pickle), ("m/data/0", storage)]);
+        parse_pt(&bytes).map_err(|refused| refused.to_string())
+    }
+
+    fn text(out: &mut Vec<u8>, text: &str) {
+        out.push(b'X');
+        out.extend((text.len() as u32).to_le_bytes());
+        out.extend(text.as_bytes());
+    }
+
+    /// `{name: tensor}` with the tensor's bytes in storage 0, as torch writes it.
+    fn state_dict(name: &str, class: &str, offset: u8, shape: &[u8], strides: &[u8]) -> Vec<u8> {
+        let mut out = b"\x80\x02}(".to_vec();
+        text(&mut out, name);
+        out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+        text(&mut out, "storage");
+        out.extend(format!("ctorch\n{class}\n").as_bytes());
+        text(&mut out, "0");
+        text(&mut out, "cpu");
+        out.extend(b"K\x06tQ");
+        out.extend([b'K', offset]);
+        for sizes in [shape, strides] {
+            out.push(b'(');
+            out.extend(sizes.iter().flat_map(|&size| [b'K', size]));
+            out.push(b't');
+        }
+        out.extend(b"\x89ccollections\nOrderedDict\n)RtRu.");
+        out
+    }
+
+    fn floats(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn a_view_into_a_storage_is_read_by_its_strides() {
+        let pickle = state_dict("w", "FloatStorage", 1, &[2, 2], &[1, 2]);
+        let read = parse(&pickle, &floats(&[9.0, 1.0, 2.0, 3.0, 4.0])).unwrap();
+        assert_eq!(
+            read.tensors.get("w"),
+            Some((&[2, 2][..], &[1.0, 3.0, 2.0, 4.0][..]))
+        );
+    }
+
+    // python3 -c "import numpy as n; print(n.array([1, -2.5, 65504, 6e-8, 6.104e-05, n.inf], n.float16).view(n.uint16))"
+    #[test]
+    fn half_precision_becomes_exactly_the_same_numbers() {
+        let halves: [u16; 6] = [15360, 49408, 31743, 1, 1024, 31744];
+        let bytes: Vec<u8> = halves.iter().flat_map(|h| h.to_le_bytes()).collect();
+        let pickle = state_dict("w", "HalfStorage", 0, &[6], &[1]);
+        let read = parse(&pickle, &bytes).unwrap();
+        let smallest = 2.0_f32.powi(-24);
+        let expected = [
+            1.0,
+            -2.5,
+            65504.0,
+            smallest,
+            2.0_f32.powi(-14),
+            f32::INFINITY,
+        ];
+        assert_eq!(read.tensors.get("w").unwrap().1, expected);
+    }
+
+    #[test]
+    fn tensors_that_do_not_fit_their_storage_are_refused_by_name() {
+        let storage = floats(&[0.0; 4]);
+        let cases = [
+            (
+                ("FloatStorage", 0, [3, 2], [2, 1]),
+                "w: shape [3, 2] from a storage of 4 numbers",
+            ),
+            (
+                ("FloatStorage", 0, [255, 255], [0, 0]),
+                "w: shape [255, 255] from a storage of 4 numbers",
+            ),
+            (
+                ("FloatStorage", 1, [2, 2], [2, 1]),
+                "w: value 3 lies outside its storage of 4 numbers",
+            ),
+            (
+                ("QUInt8Storage", 0, [2, 2], [2, 1]),
+                "w: torch.QUInt8Storage is not understood",
+            ),
+            (
+                ("LongStorage", 0, [1, 1], [1, 1]),
+                "no tensor of floating point in the checkpoint",
+            ),
+        ];
+        for ((class, offset, shape, strides), expected) in cases {
+            let pickle = state_dict("w", class, offset, &shape, &strides);
+            assert_eq!(parse(&pickle, &storage).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn malformed_pickles_end_in_a_message() {
+        let cases: [(&[u8], &str); 8] = [
+            (b"", "data.pkl, byte 0: ends before 1 more bytes"),
+            (b"\x80\x02.", "data.pkl, byte 3: the stack is empty"),
+            (b"i", "data.pkl, byte 1: opcode 0x69 is not understood"),
+            (b"h\x07.", "data.pkl, byte 2: recalls what was never kept"),
+            (
+                b"X\xff\xff\xff\xff",
+                "data.pkl, byte 5: ends before 4294967295 more bytes",
+            ),
+            (b"}(Nu.", "data.pkl, byte 4: a key without value"),
+            (b"NNR.", "data.pkl, byte 3: calls what is no global name"),
+            (b"N.", "no tensor of floating point in the checkpoint"),
+        ];
+        for (pickle, expected) in cases {
+            assert_eq!(parse(pickle, b"").unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn a_changed_or_cut_pickle_never_panics() {
+        let whole = state_dict("w", "FloatStorage", 0, &[2, 2], &[2, 1]);
+        let storage = floats(&[1.0, 2.0, 3.0, 4.0]);
+        assert!(parse(&whole, &storage).is_ok());
+        for at in 0..whole.len() {
+            assert!(parse(&whole[..at], &storage).is_err(), "cut to {at}");
+            for byte in 0..=u8::MAX {
+                let mut changed = whole.clone();
+                changed[at] = byte;
+                // Whatever is still read has the numbers its storage holds.
+                if let Ok(read) = parse(&changed, &storage) {
+                    assert!(read.tensors.iter().all(|(_, _, values)| values.len() <= 4));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_dictionary_that_holds_itself_does_not_hang() {
+        // d = {}; d["a"] = d
+        let mut own = b"}q\x00".to_vec();
+        text(&mut own, "a");
+        own.extend(b"h\x00s.");
+        let refused = parse(&own, b"").unwrap_err();
+        assert!(refused.contains("nested deeper than 64"), "{refused}");
+        // Thirty dictionaries, each holding the one before twice: 2^30 ways.
+        let mut wide = b"}q\x00".to_vec();
+        for level in 1..=30 {
+            wide.extend([b'}', b'q', level]);
+            for key in ["a", "b"] {
+                text(&mut wide, key);
+                wide.extend([b'h', level - 1, b's']);
+            }
+        }
+        wide.push(b'.');
+        let refused = parse(&wide, b"").unwrap_err();
+        assert!(refused.contains("more than 1000000 places"), "{refused}");
+    }
+
+    #[test]
+    fn nothing_is_run_and_a_strange_parameter_is_not_lost_silently() {
+        // An object whose only parameter is the result of a call that is not understood.
+        let mut pickle = b"cm\nNet\n)\x81}".to_vec();
+        text(&mut pickle, "_parameters");
+        pickle.push(b'}');
+        text(&mut pickle, "w");
+        pickle.extend(b"cos\nsystem\n)Rssb.");
+        let refused = parse(&pickle, b"").unwrap_err();
+        assert!(refused.ends_with("is not an ordinary tensor"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_no_checkpoint_is_refused() {
+        let refusal = |bytes: &[u8]| parse_pt(bytes).unwrap_err().to_string();
+        assert!(refusal(b"").starts_with("no zip archive"));
+        assert!(refusal(&[0; 100]).starts_with("no zip archive"));
+        assert_eq!(
+            refusal(&stored(&[("readme", b"")])),
+            "no data.pkl: not a checkpoint of torch"
+        );
+        let big = stored(&[("data.pkl", b"N."), ("byteorder", b"big")]);
+        assert_eq!(refusal(&big), "byteorder is not little");
+        let missing = state_dict("w", "FloatStorage", 0, &[1], &[1]);
+        let missing = stored(&[("m/data.pkl", &missing)]);
+        assert_eq!(refusal(&missing), "m/data/0 is missing");
+    }
+
+    #[test]
+    fn the_official_checkpoint_has_all_its_tensors() {
+        let Some(folder) = wbc_data("pretrained") else {
+            return;
+        };
+        let path = folder.join("yolov5n.pt");
+        let read = read_pt(&path).unwrap();
+        // 57 convolutions of 5 tensors and a step counter each, 3 heads of 2, the anchors.
+        assert_eq!((read.tensors.len(), read.n_integers), (292, 57));
+        let weights = read
+            .tensors
+            .iter()
+            .filter(|(name, ..)| !name.contains("running_") && !name.ends_with("anchors"));
+        // attridet.md, 8.1: parameters of n with 80 classes.
+        assert_eq!(weights.map(|(_, _, v)| v.len()).sum::<usize>(), 1_872_157);
+        let head = read.tensors.expect("model.24.m.0.weight", &[255, 64, 1, 1]);
+        assert!(head.unwrap().iter().all(|weight| weight.is_finite()));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::pixels::RgbViewMut;
 
-use super::field::FieldSpec;
+use super::field::{FieldSpec, MAX_SIDE};
 use super::random::{Random, lattice, noise_at, sub_seed};
 use super::stage::Window;
 
@@ -12,22 +12,17 @@ pub(super) const MAX_BLUR_PX: f32 = 4.0;
 /// Taps on each side of the blur's middle: three standard deviations.
 const MAX_REACH: usize = 12;
 
-/// Columns that the vertical blur takes at once, for the cache's sake.
-const STRIP: usize = 16;
+/// Bytes that are blurred at once, sixteen pixels: enough for vector units, few enough for a cache.
+const LANES: usize = 48;
 
 /// Fills the picture with the light that passes an empty field: uneven lamp, stained plasma.
 pub(super) fn illuminate(spec: &FieldSpec, window: &Window, picture: &mut RgbViewMut<'_>) {
-    let mut random = Random::new(sub_seed(spec.seed, 0x11f7));
-    let [slope_x, slope_y] = random.direction().map(|part| part * spec.gradient);
-    let vignette = spec.gradient * random.between(0.2, 0.8);
-    let seed = random.bits() as u32;
-    let plasma = Plasma::new(window, seed);
+    let lamp = Lamp::new(spec, window);
+    let plasma = Plasma::new(window, sub_seed(spec.seed, 0x91a5) as u32);
     let [width, height] = window.size;
     for row in 0..height {
-        let v = 2.0 * (row as f32 + 0.5) / height as f32 - 1.0;
         for column in 0..width {
-            let u = 2.0 * (column as f32 + 0.5) / width as f32 - 1.0;
-            let lamp = 1.0 + (slope_x * u + slope_y * v) / 2.0 - vignette * (u * u + v * v) / 2.0;
+            let lamp = lamp.at(column, row);
             let stained = if spec.plasma > 0.0 {
                 spec.plasma * plasma.amount(column, row)
             } else {
@@ -39,6 +34,31 @@ pub(super) fn illuminate(spec: &FieldSpec, window: &Window, picture: &mut RgbVie
                 *value = (255.0 * spec.cast[c] * lamp * (1.0 - tint) + 0.5) as u8;
             }
         }
+    }
+}
+
+/// The lamp, fixed to the camera: a slope and a fall towards the corners.
+pub(super) struct Lamp {
+    slope: [f32; 2],
+    vignette: f32,
+    size: [f32; 2],
+}
+
+impl Lamp {
+    pub(super) fn new(spec: &FieldSpec, window: &Window) -> Self {
+        let mut random = Random::new(sub_seed(spec.seed, 0x11f7));
+        Self {
+            slope: random.direction().map(|part| part * spec.gradient / 2.0),
+            vignette: spec.gradient * random.between(0.1, 0.4),
+            size: window.size.map(|side| side as f32),
+        }
+    }
+
+    /// Brightness at a pixel, 1 in the middle of the field.
+    pub(super) fn at(&self, column: i32, row: i32) -> f32 {
+        let u = 2.0 * (column as f32 + 0.5) / self.size[0] - 1.0;
+        let v = 2.0 * (row as f32 + 0.5) / self.size[1] - 1.0;
+        1.0 + self.slope[0] * u + self.slope[1] * v - self.vignette * (u * u + v * v)
     }
 }
 
@@ -103,63 +123,81 @@ impl Kernel {
         Some(Self { weights, reach })
     }
 
-    /// Blurs a line of `len` positions in place; position `i` is `LANES` bytes at `at(i)`.
-    ///
-    /// The line's ends are continued by their last value.
-    fn blur_line<const LANES: usize>(
-        &self,
-        bytes: &mut [u8],
-        len: usize,
-        at: impl Fn(usize) -> usize,
-        lanes: usize,
-    ) {
+    /// Weighted sum of values; `at(k)` are those `k - reach` steps from the middle.
+    fn sum<'a>(&self, at: impl Fn(usize) -> &'a [u8; LANES]) -> [u8; LANES] {
+        let mut sums = [2048_u32; LANES];
+        for (sum, &value) in sums.iter_mut().zip(at(self.reach)) {
+            *sum += self.weights[0] * u32::from(value);
+        }
+        for k in 1..=self.reach {
+            let pairs = at(self.reach - k).iter().zip(at(self.reach + k));
+            for (sum, (&a, &b)) in sums.iter_mut().zip(pairs) {
+                *sum += self.weights[k] * (u32::from(a) + u32::from(b));
+            }
+        }
+        sums.map(|sum| (sum >> 12) as u8)
+    }
+
+    /// Blurs a row of RGB triples in place; its ends are continued by their last value.
+    fn blur_row(&self, row: &mut [u8]) {
+        const ROOM: usize = (MAX_SIDE as usize + 2 * MAX_REACH) * 3 + LANES;
+        let mut padded = [0_u8; ROOM];
+        let last = row.len() - 3;
+        padded[self.reach * 3..][..row.len()].copy_from_slice(row);
+        for k in 0..self.reach {
+            padded[k * 3..][..3].copy_from_slice(&row[..3]);
+            padded[(self.reach + k) * 3 + row.len()..][..3].copy_from_slice(&row[last..]);
+        }
+        for (strip, bytes) in row.chunks_mut(LANES).enumerate() {
+            let blurred = self.sum(|k| {
+                let from = strip * LANES + k * 3;
+                (&padded[from..from + LANES])
+                    .try_into()
+                    .expect("LANES bytes were sliced")
+            });
+            bytes.copy_from_slice(&blurred[..bytes.len()]);
+        }
+    }
+
+    /// Blurs [`LANES`] bytes from byte `first` of each row of `stride` bytes, from top to bottom.
+    fn blur_columns(&self, bytes: &mut [u8], stride: usize, first: usize) {
+        let (lanes, height) = (LANES.min(stride - first), bytes.len() / stride);
         let span = 2 * self.reach + 1;
-        let mut ring = [[0_u8; LANES]; 2 * MAX_REACH + 1];
-        let fetch = |bytes: &[u8], position: usize| {
+        let fetch = |bytes: &[u8], row: usize| {
             let mut value = [0_u8; LANES];
-            let from = at(position.min(len - 1));
+            let from = row.min(height - 1) * stride + first;
             value[..lanes].copy_from_slice(&bytes[from..from + lanes]);
             value
         };
-        for (slot, value) in ring.iter_mut().enumerate().take(span) {
-            *value = fetch(bytes, slot.saturating_sub(self.reach));
+        // The rows around the current one, written twice, so that they always lie in one piece.
+        let mut ring = [[0_u8; LANES]; 2 * (2 * MAX_REACH + 1)];
+        for slot in 0..span {
+            ring[slot] = fetch(bytes, slot.saturating_sub(self.reach));
+            ring[slot + span] = ring[slot];
         }
-        // `ring[(position + k) % span]` holds the value at `position - reach + k`.
-        for position in 0..len {
-            let tap = |offset: usize| &ring[(position + offset) % span];
-            let mut sums = [2048_u32; LANES];
-            for (sum, &value) in sums.iter_mut().zip(tap(self.reach)) {
-                *sum += self.weights[0] * u32::from(value);
-            }
-            for k in 1..=self.reach {
-                let (before, after) = (tap(self.reach - k), tap(self.reach + k));
-                for ((sum, &a), &b) in sums.iter_mut().zip(before).zip(after) {
-                    *sum += self.weights[k] * (u32::from(a) + u32::from(b));
-                }
-            }
-            let to = at(position);
-            for (byte, sum) in bytes[to..to + lanes].iter_mut().zip(sums) {
-                *byte = (sum >> 12) as u8;
-            }
-            ring[position % span] = fetch(bytes, position + self.reach + 1);
+        let mut oldest = 0;
+        for row in 0..height {
+            let blurred = self.sum(|k| &ring[oldest + k]);
+            bytes[row * stride + first..][..lanes].copy_from_slice(&blurred[..lanes]);
+            ring[oldest] = fetch(bytes, row + self.reach + 1);
+            ring[oldest + span] = ring[oldest];
+            oldest = if oldest + 1 == span { 0 } else { oldest + 1 };
         }
     }
 }
 
 /// Defocus: a Gaussian of `spec.blur_px`, narrower across where the picture is squeezed.
 pub(super) fn blur(spec: &FieldSpec, picture: &mut RgbViewMut<'_>) {
-    let (width, height) = (spec.size.width as usize, spec.size.height as usize);
+    let stride = spec.size.width as usize * 3;
     let bytes = picture.bytes_mut();
     if let Some(kernel) = Kernel::new(spec.blur_px * spec.squeeze) {
-        for line in bytes.chunks_exact_mut(width * 3) {
-            kernel.blur_line::<3>(line, width, |x| x * 3, 3);
+        for row in bytes.chunks_exact_mut(stride) {
+            kernel.blur_row(row);
         }
     }
     if let Some(kernel) = Kernel::new(spec.blur_px) {
-        for first in (0..width).step_by(STRIP) {
-            let lanes = STRIP.min(width - first) * 3;
-            let at = |y: usize| (y * width + first) * 3;
-            kernel.blur_line::<{ STRIP * 3 }>(bytes, height, at, lanes);
+        for first in (0..stride).step_by(LANES) {
+            kernel.blur_columns(bytes, stride, first);
         }
     }
 }
@@ -198,13 +236,23 @@ mod tests {
     #[test]
     fn a_blur_keeps_the_light_and_spreads_a_point_as_the_bell_says() {
         let kernel = Kernel::new(1.0).unwrap();
-        let mut line = [0_u8; 21];
-        line[10] = 255;
-        kernel.blur_line::<1>(&mut line, 21, |x| x, 1);
         // numpy: k=np.exp(-np.arange(-3,4)**2/2); np.round(255*k/k.sum())
-        assert_eq!(line[7..14], [1, 14, 62, 102, 62, 14, 1]);
+        let bell = [1, 14, 62, 102, 62, 14, 1];
+        let mut row = [0_u8; 21 * 3];
+        row[10 * 3 + 1] = 255;
+        kernel.blur_row(&mut row);
+        assert!((0..7).all(|k| row[(7 + k) * 3 + 1] == bell[k]), "{row:?}");
+        assert_eq!(row.iter().map(|&byte| u32::from(byte)).sum::<u32>(), 256);
+        let mut column = [0_u8; 21 * 6];
+        column[10 * 6 + 5] = 255;
+        kernel.blur_columns(&mut column, 6, 0);
+        assert!(
+            (0..7).all(|k| column[(7 + k) * 6 + 5] == bell[k]),
+            "{column:?}"
+        );
         let mut flat = [77_u8; 30];
-        kernel.blur_line::<3>(&mut flat, 10, |x| x * 3, 3);
+        kernel.blur_row(&mut flat);
+        kernel.blur_columns(&mut flat, 3, 0);
         assert_eq!(flat, [77; 30]);
         assert!(Kernel::new(0.1).is_none());
     }

@@ -13,8 +13,11 @@ pub(super) type Light = [f32; 3];
 pub(super) const CLEAR: Light = [1.0; 3];
 
 /// Dense and open chromatin, dark and pale.
-const DENSE: [Light; 2] = [[0.17, 0.09, 0.40], [0.40, 0.24, 0.60]];
-const OPEN: [Light; 2] = [[0.33, 0.14, 0.50], [0.52, 0.30, 0.66]];
+const DENSE: [Light; 2] = [[0.22, 0.11, 0.52], [0.42, 0.26, 0.66]];
+const OPEN: [Light; 2] = [[0.34, 0.16, 0.56], [0.57, 0.34, 0.73]];
+
+/// Chromatin under a layer of basophilic granules.
+const VEILED: [Light; 2] = [[0.40, 0.23, 0.62], [0.56, 0.39, 0.73]];
 
 /// A closed outline around a point: a circle with waves.
 pub(super) struct Outline {
@@ -84,6 +87,8 @@ pub(super) struct WhiteCell {
     vacuoles: Vec<Disc, 6>,
     radius: f32,
     fringe: f32,
+    /// Direction in which a crushed cell was smeared and granules are laid out.
+    direction: [f32; 2],
     seed: u32,
 }
 
@@ -95,7 +100,7 @@ impl WhiteCell {
             Some(Artefact::Smudge) => (0.25, 0.30, 1.6),
             Some(Artefact::BareNucleus) => (0.12, 0.10, 0.5),
             Some(Artefact::Precipitate) => (0.30, 0.50, 1.0),
-            None if morphology.irregular_outline => (0.10, 0.15, 0.45),
+            None if morphology.irregular_outline => (0.10, 0.11, 0.6),
             None => (0.05, 0.025, 0.12),
         };
         let outline = Outline::new(radius, oval, rough, &mut random);
@@ -116,6 +121,7 @@ impl WhiteCell {
             vacuoles: Vec::new(),
             radius,
             fringe,
+            direction: random.direction(),
             seed: random.bits() as u32,
         };
         if morphology.artefact.is_none() {
@@ -176,7 +182,7 @@ impl WhiteCell {
             outside.min(-self.outline.distance(x, y).0)
         };
         let count = self.morphology.vacuoles;
-        Self::scatter(count, [0.4, 0.95], self.radius, random, depth, |disc| {
+        Self::scatter(count, [0.5, 1.0], self.radius, random, depth, |disc| {
             discs.push(disc).is_ok()
         });
         self.vacuoles = discs;
@@ -194,7 +200,7 @@ impl WhiteCell {
             return distance;
         }
         let rough =
-            noise(self.seed ^ 11, x * 1.3, y * 1.3) + 0.5 * noise(self.seed ^ 12, x * 3.1, y * 3.1);
+            noise(self.seed ^ 11, x * 0.8, y * 0.8) + 0.5 * noise(self.seed ^ 12, x * 1.9, y * 1.9);
         distance + self.fringe * (rough - 0.75) * 1.3
     }
 
@@ -235,10 +241,16 @@ impl WhiteCell {
 
     fn cytoplasm_light(&self, x: f32, y: f32, edge: f32, nucleus: f32) -> Light {
         let base = match self.morphology.cytoplasm {
-            CytoplasmColour::Pale => [0.86, 0.76, 0.87],
+            CytoplasmColour::Pale if self.morphology.granules == Granules::RoundRed => {
+                [0.82, 0.65, 0.77]
+            }
+            CytoplasmColour::Pale if self.morphology.granules == Granules::CoarsePurple => {
+                [0.74, 0.60, 0.82]
+            }
+            CytoplasmColour::Pale => [0.86, 0.78, 0.88],
             CytoplasmColour::LightBlue => [0.76, 0.76, 0.92],
-            CytoplasmColour::Blue => [0.50, 0.54, 0.84],
-            CytoplasmColour::PurpleBlue => [0.58, 0.52, 0.80],
+            CytoplasmColour::Blue => [0.55, 0.59, 0.87],
+            CytoplasmColour::PurpleBlue => [0.63, 0.58, 0.83],
         };
         let cloud = noise(self.seed ^ 21, x * 0.55, y * 0.55) - 0.5;
         let mut amount = 1.0 + 0.35 * cloud;
@@ -272,6 +284,8 @@ impl WhiteCell {
 
     fn granules_over(&self, light: Light, x: f32, y: f32, strength: f32) -> Light {
         let seed = self.seed ^ 31;
+        let [c, s] = self.direction;
+        let (x, y) = (x * c + y * s, y * c - x * s);
         let (grain, colour, cover) = match self.morphology.granules {
             Granules::None => return light,
             Granules::FinePink => (
@@ -281,12 +295,12 @@ impl WhiteCell {
             ),
             Granules::RoundRed => (
                 grain(seed, x / 0.74, y / 0.74, 0.97, 0.62),
-                [0.80, 0.40, 0.36],
+                [0.79, 0.46, 0.53],
                 0.92,
             ),
             Granules::CoarsePurple => (
-                grain(seed, x / 0.82, y / 0.82, 0.80, 0.56),
-                [0.20, 0.08, 0.40],
+                grain(seed, x / 0.82, y / 0.82, 0.90, 0.60),
+                [0.21, 0.10, 0.42],
                 0.95,
             ),
             Granules::FinePurple => (
@@ -295,7 +309,7 @@ impl WhiteCell {
                 0.85,
             ),
         };
-        let shade = 0.9 + 0.2 * grain.shade;
+        let shade = 0.85 + 0.3 * grain.shade;
         let bulge = 1.0 + 0.12 * smooth_step(grain.depth * 1.2 - 0.4);
         let colour = colour.map(|c: f32| (c * shade * bulge).min(1.0));
         mix3(
@@ -308,9 +322,12 @@ impl WhiteCell {
     fn nucleus_light(&self, x: f32, y: f32, distance: f32) -> Light {
         let clumps = |seed: u32, scale: f32| noise(self.seed ^ seed, x * scale, y * scale);
         let (palette, pale) = match self.morphology.chromatin {
+            Chromatin::Coarse if self.morphology.granules == Granules::CoarsePurple => {
+                (VEILED, clumps(47, 0.8))
+            }
             Chromatin::Coarse => {
-                let field = 0.7 * clumps(41, 0.95) + 0.3 * clumps(42, 2.2);
-                (DENSE, smooth_step((field - 0.38) / 0.36))
+                let field = 0.5 * clumps(41, 1.2) + 0.3 * clumps(42, 2.4) + 0.2 * clumps(46, 0.5);
+                (DENSE, 0.85 * smooth_step((field - 0.36) / 0.36))
             }
             Chromatin::Open => {
                 let field =
@@ -331,13 +348,15 @@ impl WhiteCell {
     }
 
     fn smudge_light(&self, x: f32, y: f32, edge: f32) -> Light {
-        let streak = noise(self.seed ^ 51, x * 0.5 + y * 0.3, y * 1.7 - x * 0.9);
+        let [c, s] = self.direction;
+        let (along, across) = (x * c + y * s, y * c - x * s);
+        let streak = noise(self.seed ^ 51, along * 0.28, across * 1.2);
         let fine = noise(self.seed ^ 52, x * 2.3, y * 2.3);
-        let core = smooth_step(-edge / (0.45 * self.radius));
-        let amount = (0.30 + 0.75 * core) * (0.45 + 0.75 * streak) * (0.75 + 0.5 * fine);
+        let core = smooth_step(-edge / (0.55 * self.radius));
+        let amount = (0.22 + 0.85 * core) * (0.55 + 0.55 * streak) * (0.7 + 0.6 * fine);
         mix3(
-            [0.86, 0.70, 0.88],
-            [0.42, 0.16, 0.52],
+            [0.90, 0.78, 0.92],
+            [0.42, 0.17, 0.56],
             amount.clamp(0.0, 1.0),
         )
     }
@@ -365,22 +384,17 @@ impl WhiteCell {
         mix3(ground, [0.16, 0.06, 0.32], smooth_step(dots.depth * 3.0))
     }
 
-    /// Radius within which no red cell's middle lies, micrometres.
-    pub(super) fn body(&self) -> f32 {
-        self.radius
-    }
-
     /// How far the edge of an artefact fades, micrometres; cells have sharp edges.
     pub(super) fn softness(&self) -> f32 {
         match self.morphology.artefact {
             None => 0.0,
-            Some(Artefact::Smudge) => 0.9,
+            Some(Artefact::Smudge) => 1.5,
             Some(Artefact::BareNucleus) => 0.5,
             Some(Artefact::Precipitate) => 0.3,
         }
     }
 
-    /// Edge of unstained red-cell-free plasma and the colour mix of a stain.
+    /// The same light in a weaker, stronger or differently coloured stain.
     pub(super) fn stained(light: Light, strength: f32, balance: [f32; 3]) -> Light {
         core::array::from_fn(|c| mix(1.0, light[c], strength * balance[c]).clamp(0.02, 1.0))
     }

@@ -52,6 +52,8 @@ pub struct FieldSpec {
     pub red_cell_density: f32,
     /// Share of red cells that stick to their neighbour, 0..=1.
     pub clumping: f32,
+    /// How much a red cell loses of its colour where it lies on another, 0..=1; 0 = colours add up.
+    pub merging: f32,
     /// Platelets on 1000 square micrometres, 0..=40.
     pub platelet_density: f32,
     /// Specks of stain on 1000 square micrometres, 0..=40.
@@ -191,6 +193,7 @@ impl FieldSpec {
             ("stage.y_um", self.stage.y_um, -1e5, 1e5),
             ("red_cell_density", self.red_cell_density, 0.0, 40.0),
             ("clumping", self.clumping, 0.0, 1.0),
+            ("merging", self.merging, 0.0, 1.0),
             ("platelet_density", self.platelet_density, 0.0, 40.0),
             ("artefact_density", self.artefact_density, 0.0, 40.0),
             ("pallor", self.pallor, 0.0, 1.0),
@@ -401,9 +404,11 @@ impl Extent {
         self.all += 1;
         if visible {
             self.inside += 1;
-            for axis in 0..2 {
-                self.low[axis] = self.low[axis].min(pixel[axis]);
-                self.high[axis] = self.high[axis].max(pixel[axis] + 1);
+            for (low, at) in self.low.iter_mut().zip(pixel) {
+                *low = at.min(*low);
+            }
+            for (high, at) in self.high.iter_mut().zip(pixel) {
+                *high = (at + 1).max(*high);
             }
         }
     }

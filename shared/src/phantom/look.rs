@@ -26,20 +26,21 @@ impl FieldSpec {
             frame: 0,
             white_cells: [1, 3],
             class_weights: NORMAL_BLOOD,
-            red_cell_density: 9.0,
-            clumping: 0.25,
+            red_cell_density: 14.0,
+            clumping: 0.45,
+            merging: 0.45,
             platelet_density: 0.8,
             artefact_density: 0.3,
-            red_cell: [0.87, 0.72, 0.74],
-            pallor: 0.62,
-            rim: 0.28,
-            halo: 0.03,
-            stain_strength: 0.95,
-            stain_balance: [1.0, 1.0, 0.75],
+            red_cell: [0.84, 0.73, 0.75],
+            pallor: 0.6,
+            rim: 0.34,
+            halo: 0.04,
+            stain_strength: 0.85,
+            stain_balance: [1.0, 1.0, 0.55],
             plasma: 0.01,
             cast: [0.815, 0.823, 0.808],
             gradient: 0.10,
-            blur_px: 1.3,
+            blur_px: 1.9,
             noise: 2.2,
         }
     }
@@ -54,19 +55,20 @@ impl FieldSpec {
             white_cells: [4, 9],
             class_weights: ALL_CLASSES,
             red_cell_density: 8.0,
-            clumping: 0.35,
+            clumping: 0.4,
+            merging: 0.75,
             platelet_density: 1.0,
             artefact_density: 3.0,
-            red_cell: [0.56, 0.64, 0.84],
-            pallor: 0.40,
-            rim: 0.30,
+            red_cell: [0.45, 0.54, 0.79],
+            pallor: 0.45,
+            rim: 0.20,
             halo: 0.03,
             stain_strength: 1.0,
             stain_balance: [1.0, 1.0, 0.95],
             plasma: 0.04,
             cast: [0.655, 0.66, 0.61],
             gradient: 0.12,
-            blur_px: 0.8,
+            blur_px: 0.9,
             noise: 1.6,
             ..Self::demo(seed)
         }
@@ -81,6 +83,7 @@ impl FieldSpec {
             white_cells: [1, 1],
             red_cell_density: 9.0,
             clumping: 0.12,
+            merging: 0.3,
             red_cell: [0.82, 0.76, 0.80],
             pallor: 0.72,
             rim: 0.10,
@@ -128,6 +131,7 @@ impl FieldSpec {
     fn vary_slide(&mut self, random: &mut Random) {
         self.red_cell_density = random.between(3.0, 14.0);
         self.clumping = random.between(0.0, 0.6);
+        self.merging = random.between(0.1, 0.9);
         self.platelet_density = random.between(0.1, 2.0);
         self.artefact_density *= random.between(0.0, 2.0);
         if random.chance(0.3) {
@@ -142,12 +146,14 @@ impl FieldSpec {
         let mut nudged = |value: f32, by: f32, low: f32, high: f32| {
             (value + by * random.triangle()).clamp(low, high)
         };
-        self.red_cell = self.red_cell.map(|c| nudged(c, 0.12, 0.3, 0.95));
+        let depth = nudged(1.0, 0.35, 0.6, 1.4);
+        let tinted = |c: f32| 1.0 - (1.0 - c) * depth;
+        self.red_cell = self.red_cell.map(|c| nudged(tinted(c), 0.05, 0.25, 0.95));
         self.pallor = nudged(self.pallor, 0.35, 0.05, 0.95);
         self.rim = nudged(self.rim, 0.2, 0.0, 0.6);
         self.halo = nudged(self.halo, 0.05, 0.0, 0.12);
         self.stain_strength = nudged(self.stain_strength, 0.22, 0.65, 1.2);
-        self.stain_balance = self.stain_balance.map(|c| nudged(c, 0.18, 0.6, 1.25));
+        self.stain_balance = self.stain_balance.map(|c| nudged(c, 0.18, 0.5, 1.25));
         self.plasma = nudged(self.plasma, 0.06, 0.0, 0.2);
     }
 

@@ -29,4 +29,7 @@ pub use morphology::{
 pub use stage::{MAX_WHITE_CELLS, StageMove, StagePath, StagePosition, StageStep};
 
 #[cfg(test)]
+extern crate std;
+
+#[cfg(test)]
 mod tests;

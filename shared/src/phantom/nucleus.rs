@@ -157,7 +157,7 @@ impl Nucleus {
             previous = Some(centre);
         }
         self.melt = 0.07;
-        self.wobble = 0.13;
+        self.wobble = 0.11;
     }
 
     fn irregular(&mut self, random: &mut Random) {
@@ -187,7 +187,7 @@ impl Nucleus {
             p[0] * self.turn[0] + p[1] * self.turn[1],
             p[1] * self.turn[0] - p[0] * self.turn[1],
         ];
-        let waver = |seed: u32| noise(self.seed ^ seed, p[0] * 3.3, p[1] * 3.3) - 0.5;
+        let waver = |seed: u32| noise(self.seed ^ seed, p[0] * 2.5, p[1] * 2.5) - 0.5;
         let p = [
             p[0] + self.wobble * 1.6 * waver(1),
             p[1] + self.wobble * 1.6 * waver(2),

@@ -170,10 +170,7 @@ pub(super) fn grain(seed: u32, x: f32, y: f32, share: f32, radius: f32) -> Grain
                 continue;
             }
             let (jx, jy) = halves(lattice(seed ^ 0x5bd1_e995, cx, cy));
-            let (dx, dy) = (
-                x - cx as f32 - 0.15 - 0.7 * jx,
-                y - cy as f32 - 0.15 - 0.7 * jy,
-            );
+            let (dx, dy) = (x - cx as f32 - jx, y - cy as f32 - jy);
             let own = radius * (0.75 + 0.5 * shade);
             let squared = dx * dx + dy * dy;
             if squared < own * own {

@@ -4,6 +4,7 @@ use heapless::Vec;
 
 use crate::pixels::RgbViewMut;
 
+use super::camera::Lamp;
 use super::cell::{CLEAR, Light, Outline, WhiteCell};
 use super::field::{FieldSpec, absorb};
 use super::random::{Random, grain, mix, mix3, noise, smooth_step, sub_seed, tile_seed};
@@ -41,11 +42,12 @@ pub(super) fn draw_background_cells(
     obstacles: &[Obstacle],
     picture: &mut RgbViewMut<'_>,
 ) {
+    let lamp = Lamp::new(spec, window);
     let tile_px = window
         .pitch
         .map(|pitch| libm::roundf(TILE_UM / pitch) as i32);
     for tile in window.tiles(tile_px, 6.0) {
-        draw_red_tile(spec, window, tile_px, tile, obstacles, picture);
+        draw_red_tile(spec, window, tile_px, tile, obstacles, &lamp, picture);
     }
     for tile in window.tiles(tile_px, 3.0) {
         draw_small(spec, window, tile_px, tile, obstacles, picture);
@@ -104,6 +106,7 @@ fn draw_red_tile(
     tile_px: [i32; 2],
     tile: [i32; 2],
     obstacles: &[Obstacle],
+    lamp: &Lamp,
     picture: &mut RgbViewMut<'_>,
 ) {
     let before = [[-1, -1], [0, -1], [1, -1], [-1, 0]]
@@ -125,7 +128,7 @@ fn draw_red_tile(
             .iter()
             .any(|white| near(&white.place, white.radius * 0.95 + RED_UM * 0.40));
         if !crowded && !covered {
-            RedCell::new(spec, cell.detail).draw(spec, window, &cell.place, picture);
+            RedCell::new(spec, cell.detail).draw(spec, window, &cell.place, lamp, picture);
         }
     }
 }
@@ -137,6 +140,7 @@ struct RedCell {
     pallor_radius: f32,
     pallor_soft: f32,
     crenated: f32,
+    defocus: f32,
     seed: u32,
 }
 
@@ -149,11 +153,13 @@ impl RedCell {
             1 => (0.10, 0.16),
             _ => (0.075, 0.028),
         };
-        let tone = 1.0 + 0.22 * random.triangle();
+        let tone = 1.0 + 0.28 * random.triangle();
         let full = random.chance(0.2);
         Self {
             outline: Outline::new(radius, oval, rough, &mut random),
-            light: spec.red_cell.map(|c| (1.0 - (1.0 - c) * tone).max(0.05)),
+            light: spec
+                .red_cell
+                .map(|c| (1.0 - (1.0 - c) * tone).clamp(0.05, 0.97)),
             pallor: spec.pallor * if full { 0.25 } else { random.between(0.7, 1.1) },
             pallor_radius: random.between(0.34, 0.62),
             pallor_soft: random.between(0.14, 0.32),
@@ -162,12 +168,20 @@ impl RedCell {
             } else {
                 0.0
             },
+            defocus: random.between(0.05, 0.45),
             seed: random.bits() as u32,
         }
     }
 
-    fn draw(&self, spec: &FieldSpec, window: &Window, place: &Place, picture: &mut RgbViewMut<'_>) {
-        let soft = (window.pitch[0] + window.pitch[1]) / 2.0;
+    fn draw(
+        &self,
+        spec: &FieldSpec,
+        window: &Window,
+        place: &Place,
+        lamp: &Lamp,
+        picture: &mut RgbViewMut<'_>,
+    ) {
+        let soft = (window.pitch[0] + window.pitch[1]) / 2.0 + self.defocus;
         let [columns, rows] = window.pixels_inside(place, self.outline.reach() + 0.9);
         for row in rows {
             let y = window.offset(place, 1, row);
@@ -178,14 +192,21 @@ impl RedCell {
                     edge += self.crenated * (noise(self.seed, x * 0.9, y * 0.9) - 0.5) * 4.0;
                 }
                 if edge < 0.8 {
+                    let pixel = picture.pixel_mut(column as u32, row as u32);
+                    let empty = 255.0 * spec.cast[1] * lamp.at(column, row);
+                    let merged = spec.merging * self.share_below(f32::from(pixel[1]) / empty);
                     let light = self.light_at(spec, x, y, edge, radius);
-                    let cover = (0.5 - edge / soft).clamp(0.0, 1.0);
+                    let cover = smooth_step(0.5 - edge / soft) * (1.0 - merged);
                     let halo = 1.0 + spec.halo * smooth_step(1.0 - edge.abs() / 0.8);
-                    let light = mix3([halo; 3], light, cover);
-                    absorb(picture.pixel_mut(column as u32, row as u32), light);
+                    absorb(pixel, mix3([halo; 3], light, cover));
                 }
             }
         }
+    }
+
+    /// How much of a red cell lies below already, 0..1, from the green light that is left.
+    fn share_below(&self, left: f32) -> f32 {
+        smooth_step(((1.0 - left) / (1.0 - self.light[1]) - 0.15) / 0.5)
     }
 
     fn light_at(&self, spec: &FieldSpec, x: f32, y: f32, edge: f32, radius: f32) -> Light {

@@ -300,7 +300,7 @@ impl Iterator for StagePath {
             self.beat = 0;
             return self.next();
         };
-        let column = if self.row % 2 == 0 {
+        let column = if self.row.is_multiple_of(2) {
             column
         } else {
             self.columns - 1 - column

@@ -551,3 +551,20 @@ fn a_picture_that_asks_to_be_turned_is_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn what_is_not_there_and_what_cannot_be_written_are_said_once() {
+    let scratch = tempfile::tempdir().unwrap();
+    let error = open(&scratch.path().join("absent"), &OpenOptions::default()).unwrap_err();
+    let said = format!("{:#}", anyhow::Error::from(error));
+    assert!(
+        said.ends_with("absent cannot be read: No such file or directory (os error 2)"),
+        "{said}"
+    );
+    assert!(strict(scratch.path()).contains("expected data.yaml, Annotations/ and ImageSets/"));
+    let folder = folder_with_label(b"0 .5 .5 .1 .1");
+    text(&scratch.path().join("file"), "");
+    let out = scratch.path().join("file/out");
+    let error = write(&lenient(folder.path()), &out, Format::Yolo, Placement::Copy).unwrap_err();
+    assert!(matches!(error, DataError::Write { .. }), "{error}");
+}

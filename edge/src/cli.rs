@@ -1,0 +1,173 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use shared::head::Thresholds;
+
+/// Finds, describes and counts white cells on smear fields.
+///
+/// Without a command: finds the cells of the built-in demonstration fields.
+/// For research use only. Not for use in diagnostic procedures.
+#[derive(Debug, Parser)]
+#[command(name = "leuko-edge", version)]
+pub struct Cli {
+    /// What to do; `demo` when nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Draws fields, finds their cells and writes annotated pictures
+    Demo(Demo),
+    /// Runs a folder of pictures through a model
+    Replay(Replay),
+    /// Measures the stages from JPEG to detections
+    Bench(Bench),
+    /// Says whether a model works on this machine as it did where it was exported
+    Check(Check),
+}
+
+/// Which model.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Model {
+    /// ONNX file exported by leuko-host [default: the model in this binary]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+}
+
+/// Arguments of `demo`.
+#[derive(Args, Clone, Debug)]
+pub struct Demo {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: Model,
+    /// Where annotated pictures and detections.jsonl go
+    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
+    pub out: PathBuf,
+}
+
+impl Default for Demo {
+    fn default() -> Self {
+        Self {
+            model: Model::default(),
+            out: PathBuf::from("runs/demo"),
+        }
+    }
+}
+
+/// Arguments of `replay`.
+#[derive(Args, Clone, Debug)]
+pub struct Replay {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: Model,
+    /// Folder of PNG and JPEG pictures, searched with the folders in it
+    #[arg(long, value_name = "DIR")]
+    pub source: PathBuf,
+    /// Where detections.jsonl and annotated pictures go
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Write annotated pictures to OUT/annotated
+    #[arg(long)]
+    pub annotate: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub thresholds: ThresholdChoice,
+    /// Print the summary as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Thresholds other than the contract's.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ThresholdChoice {
+    /// Least score of a cell, 0 to 1 [default: the model's]
+    #[arg(long, value_name = "SCORE")]
+    pub conf: Option<f32>,
+    /// Overlap above which the worse of two boxes goes, 0 to 1 [default: the model's]
+    #[arg(long, value_name = "IOU")]
+    pub iou: Option<f32>,
+    /// Most cells of a picture, 1 to 1000 [default: the model's]
+    #[arg(long, value_name = "N")]
+    pub max_detections: Option<u16>,
+    /// Report every class above the score, not only the likeliest
+    #[arg(long)]
+    pub multi_label: bool,
+    /// Score 0.001, IoU 0.6, 300 cells, every class: for average precision
+    #[arg(long, conflicts_with_all = ["conf", "iou", "max_detections", "multi_label"])]
+    pub evaluate: bool,
+}
+
+/// Thresholds that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "--conf {score} and --iou {iou} must be in 0..=1, --max-detections {max_detections} in 1..=1000"
+)]
+pub struct ThresholdError {
+    score: f32,
+    iou: f32,
+    max_detections: u16,
+}
+
+impl ThresholdChoice {
+    /// The contract's thresholds with what was chosen otherwise.
+    ///
+    /// # Errors
+    /// When one is out of its range.
+    pub fn over(&self, contract: Thresholds) -> Result<Thresholds, ThresholdError> {
+        if self.evaluate {
+            return Ok(Thresholds::EVALUATION);
+        }
+        let chosen = Thresholds {
+            score: self.conf.unwrap_or(contract.score),
+            iou: self.iou.unwrap_or(contract.iou),
+            max_detections: self.max_detections.unwrap_or(contract.max_detections),
+            multi_label: self.multi_label || contract.multi_label,
+        };
+        if chosen.is_legal() {
+            return Ok(chosen);
+        }
+        let Thresholds {
+            score,
+            iou,
+            max_detections,
+            ..
+        } = chosen;
+        Err(ThresholdError {
+            score,
+            iou,
+            max_detections,
+        })
+    }
+}
+
+/// Arguments of `bench`.
+#[derive(Args, Clone, Debug)]
+pub struct Bench {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: Model,
+    /// Folder of pictures [default: drawn fields]
+    #[arg(long, value_name = "DIR")]
+    pub source: Option<PathBuf>,
+    /// Pictures to measure
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub repeat: u32,
+    /// Print the measurement as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: Model,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,163 @@
+//! What each command prints: results on standard output, talk on standard error.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::bench::{BenchReport, bench, drawn, pictures_of};
+use crate::check::check;
+use crate::cli::{Bench, Check, Cli, Command, Demo, Model, Replay};
+use crate::count::RESEARCH_NOTE;
+use crate::demo::demo;
+use crate::detector::Detector;
+use crate::exit::Failure;
+use crate::model::ModelFile;
+use crate::replay::{ANNOTATED, Paths, Progress, RECORDS, Summary, replay};
+use crate::tract::TractNetwork;
+
+/// Least time between two lines about progress.
+const TALK_EVERY: Duration = Duration::from_secs(2);
+
+/// Does what the command line says.
+///
+/// # Errors
+/// Whatever ended the command early; it has not been printed yet.
+pub fn run(cli: Cli, print: &mut dyn Write) -> Result<(), Failure> {
+    match cli.command.unwrap_or(Command::Demo(Demo::default())) {
+        Command::Demo(args) => run_demo(&args, print),
+        Command::Replay(args) => run_replay(&args, print),
+        Command::Bench(args) => run_bench(&args, print),
+        Command::Check(args) => run_check(&args, print),
+    }
+}
+
+fn load(choice: &Model) -> Result<(Detector, ModelFile), Failure> {
+    let file = match &choice.model {
+        Some(path) => ModelFile::read(path)?,
+        None => ModelFile::embedded(),
+    };
+    let network = TractNetwork::load(&file)?;
+    Ok((Detector::new(Box::new(network)), file))
+}
+
+fn run_demo(args: &Demo, print: &mut dyn Write) -> Result<(), Failure> {
+    let (mut detector, file) = load(&args.model)?;
+    let (summary, cells) = demo(&mut detector, file.sha256(), &args.out)?;
+    writeln!(print, "{cells}")?;
+    print_differential(print, &summary)?;
+    let out = args.out.display();
+    eprintln!("wrote {out}/{RECORDS} and {out}/{ANNOTATED}/");
+    eprintln!(
+        "your own pictures: leuko-edge replay --source FOLDER --out runs/replay --annotate (cargo run --release -p edge -- replay ...)"
+    );
+    Ok(())
+}
+
+fn run_replay(args: &Replay, print: &mut dyn Write) -> Result<(), Failure> {
+    let (mut detector, file) = load(&args.model)?;
+    let thresholds = args.thresholds.over(*detector.thresholds())?;
+    detector.set_thresholds(thresholds);
+    let paths = Paths {
+        source: args.source.clone(),
+        out: args.out.clone(),
+        annotate: args.annotate,
+    };
+    let mut talked = Instant::now();
+    let summary = replay(&mut detector, file.sha256(), &paths, |progress| {
+        match progress {
+            // Debug quotes the name: a newline in it stays in one line.
+            Progress::Skipped(one) => eprintln!("skipped {:?}: {}", one.image, one.reason),
+            Progress::Field { done, of, .. } if talked.elapsed() > TALK_EVERY => {
+                talked = Instant::now();
+                eprintln!("{done} of {of} pictures");
+            }
+            Progress::Field { .. } => {}
+        }
+    })?;
+    talk_about(&summary, args);
+    if args.json {
+        print_json(print, &summary)
+    } else {
+        Ok(print_differential(print, &summary)?)
+    }
+}
+
+fn print_differential(print: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+    match &summary.differential {
+        Some(table) => writeln!(print, "{table}")?,
+        None => writeln!(
+            print,
+            "no differential: every class above the score is listed, a cell can stand there several times"
+        )?,
+    }
+    writeln!(print, "{RESEARCH_NOTE}")
+}
+
+fn talk_about(summary: &Summary, args: &Replay) {
+    let dropped = &summary.dropped;
+    eprintln!(
+        "{} pictures, {} cells; skipped {} pictures; {} other files; dropped boxes: {} candidates, {} detections, {} outside",
+        summary.fields,
+        summary.detections,
+        summary.skipped.len(),
+        summary.other_files,
+        dropped.candidates,
+        dropped.detections,
+        dropped.outside
+    );
+    eprintln!("wrote {}", args.out.join(RECORDS).display());
+    if args.annotate {
+        eprintln!("wrote {}/", args.out.join(ANNOTATED).display());
+    }
+}
+
+fn run_bench(args: &Bench, print: &mut dyn Write) -> Result<(), Failure> {
+    let (mut detector, file) = load(&args.model)?;
+    let pictures = match &args.source {
+        Some(source) => pictures_of(source)?,
+        None => drawn(),
+    };
+    let report = bench(&mut detector, file.sha256(), &pictures, args.repeat)?;
+    if args.json {
+        return print_json(print, &report);
+    }
+    Ok(print_bench(print, &report)?)
+}
+
+fn print_bench(print: &mut dyn Write, report: &BenchReport) -> io::Result<()> {
+    writeln!(print, "{:<12}{:>11}{:>11}", "stage", "median ms", "p95 ms")?;
+    for stage in &report.stages {
+        writeln!(
+            print,
+            "{:<12}{:>11.3}{:>11.3}",
+            stage.name, stage.median_ms, stage.p95_ms
+        )?;
+    }
+    writeln!(print, "{:<12}{:>11.3}", "total", report.total_median_ms)?;
+    if let Some(peak) = report.peak_rss_mb {
+        writeln!(print, "peak memory {peak:.1} MB")?;
+    }
+    writeln!(print, "threads {}", report.threads)?;
+    writeln!(print, "model {}", report.model_sha256)
+}
+
+fn run_check(args: &Check, print: &mut dyn Write) -> Result<(), Failure> {
+    let (mut detector, file) = load(&args.model)?;
+    let report = check(&mut detector, file.name(), file.sha256())?;
+    if args.json {
+        print_json(print, &report)?;
+    } else {
+        writeln!(print, "{report}")?;
+    }
+    if report.passed {
+        Ok(())
+    } else {
+        Err(Failure::Parity)
+    }
+}
+
+fn print_json(print: &mut dyn Write, value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)?;
+    Ok(writeln!(print, "{text}")?)
+}

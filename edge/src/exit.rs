@@ -1,0 +1,80 @@
+//! Which failure ends the process with which code.
+
+use std::io;
+
+use crate::atomic::OutputError;
+use crate::bench::BenchError;
+use crate::cli::ThresholdError;
+use crate::detector::DetectError;
+use crate::model::ModelError;
+use crate::replay::ReplayError;
+
+/// Everything that can end a command early.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A model that was refused.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A replay or the demonstration.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// A benchmark.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
+    /// The network, outside of a replay.
+    #[error(transparent)]
+    Detect(#[from] DetectError),
+    /// Thresholds of the command line.
+    #[error(transparent)]
+    Thresholds(#[from] ThresholdError),
+    /// The self-test's answer is no; it was printed.
+    #[error("the model does not find here what it found where it was exported")]
+    Parity,
+    /// Results that nobody takes.
+    #[error("standard output")]
+    Print(#[from] io::Error),
+    /// Results that cannot be put into words.
+    #[error("JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Done.
+pub const OK: u8 = 0;
+/// A failure without a code of its own.
+pub const FAILURE: u8 = 1;
+/// Arguments that make no sense.
+pub const USAGE: u8 = 2;
+/// A source that is missing or holds nothing readable.
+pub const BAD_DATA: u8 = 3;
+/// A model that is broken, foreign, or does not do what it did.
+pub const BAD_MODEL: u8 = 4;
+/// A disk that is full, read-only or gone.
+pub const DISK: u8 = 6;
+
+impl Failure {
+    /// The code of the process.
+    pub fn code(&self) -> u8 {
+        match self {
+            // Whoever closed the pipe has seen enough.
+            Self::Print(error) if error.kind() == io::ErrorKind::BrokenPipe => OK,
+            Self::Print(_) => DISK,
+            Self::Thresholds(_) => USAGE,
+            Self::Model(_) | Self::Detect(_) | Self::Parity => BAD_MODEL,
+            Self::Replay(error) => match error {
+                ReplayError::Source(_) => BAD_DATA,
+                ReplayError::Output(OutputError { .. }) => DISK,
+                ReplayError::Detect { .. } => BAD_MODEL,
+            },
+            Self::Bench(error) => match error {
+                BenchError::Source(_) | BenchError::Picture { .. } => BAD_DATA,
+                BenchError::Detect(_) => BAD_MODEL,
+            },
+            Self::Json(_) => FAILURE,
+        }
+    }
+
+    /// Whether there is anything left to say.
+    pub fn is_silent(&self) -> bool {
+        self.code() == OK
+    }
+}

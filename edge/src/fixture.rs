@@ -1,0 +1,43 @@
+//! The tiny model of the tests, and what can be done to it.
+
+use shared::contract::{CONTRACT_KEY, ModelContract};
+
+use crate::detector::Detector;
+use crate::model::ModelFile;
+use crate::network::Network;
+use crate::tract::TractNetwork;
+
+/// Made by `tests/fixtures/tiny.py`.
+pub(crate) const TINY: &[u8] = include_bytes!("../../tests/fixtures/tiny.onnx");
+
+/// A detector around `bytes`, which must be a good model.
+pub(crate) fn detector(bytes: &[u8]) -> Detector {
+    let file = ModelFile::from_bytes("m.onnx", bytes.to_vec());
+    Detector::new(Box::new(TractNetwork::load(&file).unwrap()))
+}
+
+/// The fixture with another contract: `metadata_props` is field 14 of a protobuf message, and a
+/// repeated field may go on at the end of the file.
+pub(crate) fn with_contract(json: &str) -> Vec<u8> {
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut out = vec![number << 3 | 2];
+        let mut len = bytes.len();
+        while len > 0x7f {
+            out.push(len as u8 | 0x80);
+            len >>= 7;
+        }
+        out.push(len as u8);
+        out.extend(bytes);
+        out
+    }
+    let entry = [field(1, CONTRACT_KEY.as_bytes()), field(2, json.as_bytes())].concat();
+    [TINY.to_vec(), field(14, &entry)].concat()
+}
+
+/// The fixture with its own contract, changed.
+pub(crate) fn changed(change: impl FnOnce(&mut ModelContract)) -> Vec<u8> {
+    let file = ModelFile::from_bytes("tiny.onnx", TINY.to_vec());
+    let mut contract = TractNetwork::load(&file).unwrap().contract().clone();
+    change(&mut contract);
+    with_contract(&serde_json::to_string(&contract).unwrap())
+}

@@ -1,0 +1,93 @@
+//! What the detector needs of an inference engine: canvas in, raw heads out.
+
+use shared::contract::ModelContract;
+use shared::head::{HeadError, MAX_LEVELS};
+
+/// The engine failed, or gave heads that the contract does not promise.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The canvas has not the contract's size.
+    #[error("canvas has {got} bytes, the network takes {expected}")]
+    Canvas {
+        /// Bytes of `[1, 3, height, width]`.
+        expected: usize,
+        /// Bytes given.
+        got: usize,
+    },
+    /// Heads of another number or length.
+    #[error(transparent)]
+    Heads(#[from] HeadError),
+    /// The engine's own words.
+    #[error("network: {0}")]
+    Engine(String),
+}
+
+/// Raw heads of one canvas, finest level first; the memory is kept from picture to picture.
+#[derive(Debug, Default)]
+pub struct HeadBuffers {
+    levels: Vec<Vec<f32>>,
+}
+
+impl HeadBuffers {
+    /// Room for the heads of `contract`, all zero.
+    pub fn new(contract: &ModelContract) -> Self {
+        let spec = contract.head();
+        let levels = (0..spec.levels.len())
+            .map(|level| vec![0.0; spec.level_len(level, contract.canvas)])
+            .collect();
+        Self { levels }
+    }
+
+    /// Copies one level's output in.
+    ///
+    /// # Errors
+    /// When the level does not exist or has another length.
+    pub fn fill(&mut self, level: usize, values: &[f32]) -> Result<(), HeadError> {
+        let expected = self.levels.len();
+        let got = level + 1;
+        let buffer = self
+            .levels
+            .get_mut(level)
+            .ok_or(HeadError::Levels { expected, got })?;
+        if buffer.len() != values.len() {
+            return Err(HeadError::Length {
+                level,
+                expected: buffer.len(),
+                got: values.len(),
+            });
+        }
+        buffer.copy_from_slice(values);
+        Ok(())
+    }
+
+    /// Levels in all.
+    pub fn len(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// Whether there is no level at all.
+    pub fn is_empty(&self) -> bool {
+        self.levels.is_empty()
+    }
+
+    /// All levels, as [`shared::detect::detections`] takes them.
+    pub fn views(&self) -> heapless::Vec<&[f32], MAX_LEVELS> {
+        self.levels.iter().map(Vec::as_slice).collect()
+    }
+}
+
+/// An inference engine with a model in it.
+pub trait Network: Send {
+    /// What the model promises.
+    fn contract(&self) -> &ModelContract;
+
+    /// Runs the network once.
+    ///
+    /// # Shapes
+    /// `canvas` is `[3, height, width]` bytes of the contract's canvas, RGB planes; `heads` are made by
+    /// [`HeadBuffers::new`] of the same contract.
+    ///
+    /// # Errors
+    /// When the engine fails or its outputs are not of the contract; `heads` is then undefined.
+    fn run(&mut self, canvas: &[u8], heads: &mut HeadBuffers) -> Result<(), NetworkError>;
+}

@@ -1,0 +1,302 @@
+//! The inference engine; the only file that names it.
+//!
+//! A model is trusted only after everything about it was compared with its contract and it ran once.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
+
+use shared::contract::{CONTRACT_KEY, ModelContract};
+use shared::fit::PAD_VALUE;
+use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::*;
+
+use crate::model::{ModelError, ModelFile, Refusal};
+use crate::network::{HeadBuffers, Network, NetworkError};
+
+/// Most elements of one tensor of a network: a gibibyte of floats.
+const TENSOR_MAX: usize = 1 << 28;
+
+/// `TensorProto.DataLocation.EXTERNAL` of the ONNX format.
+const EXTERNAL: i32 = 1;
+
+/// A model ready to run, single-threaded.
+pub struct TractNetwork {
+    contract: ModelContract,
+    plan: Arc<TypedRunnableModel>,
+}
+
+impl TractNetwork {
+    /// Loads, compares with the contract, optimizes and runs once on a grey canvas.
+    ///
+    /// # Errors
+    /// The first thing that is wrong; a panic of the engine is an error too.
+    pub fn load(file: &ModelFile) -> Result<Self, ModelError> {
+        unwound(|| Self::load_unguarded(file.bytes()))
+            .unwrap_or_else(|panic| Err(Refusal::Panicked(panic)))
+            .map_err(|reason| ModelError::new(file.name(), reason))
+    }
+
+    fn load_unguarded(bytes: &[u8]) -> Result<Self, Refusal> {
+        if bytes.is_empty() {
+            return Err(Refusal::Empty);
+        }
+        let proto = onnx()
+            .proto_model_for_read(&mut &bytes[..])
+            .map_err(|error| Refusal::NotOnnx(spoken(&error)))?;
+        let contract = contract_of(&proto)?;
+        refuse_external_weights(&proto)?;
+        let model = onnx().model_for_proto_model(&proto).map_err(graph)?;
+        check_input(&model, &contract)?;
+        let typed = model.into_typed().map_err(graph)?;
+        check_tensors(&typed)?;
+        check_outputs(&typed, &contract)?;
+        let plan = typed
+            .into_optimized()
+            .and_then(IntoRunnable::into_runnable)
+            .map_err(graph)?;
+        let mut network = Self { contract, plan };
+        network.try_out()?;
+        Ok(network)
+    }
+
+    /// Heads that are not finite on plain grey would not be finite on a smear either.
+    fn try_out(&mut self) -> Result<(), Refusal> {
+        let mut heads = HeadBuffers::new(&self.contract);
+        let grey = vec![PAD_VALUE; canvas_bytes(&self.contract)];
+        self.run_unguarded(&grey, &mut heads)
+            .map_err(|error| match error {
+                NetworkError::Heads(error) => Refusal::Heads(error),
+                other => Refusal::Graph(other.to_string()),
+            })?;
+        self.contract
+            .head()
+            .check(self.contract.canvas, &heads.views())
+            .map_err(Refusal::Heads)
+    }
+
+    fn run_unguarded(&self, canvas: &[u8], heads: &mut HeadBuffers) -> Result<(), NetworkError> {
+        let engine = |error: TractError| NetworkError::Engine(spoken(&error));
+        let (height, width) = (self.contract.canvas.height, self.contract.canvas.width);
+        let input = Tensor::from_shape(&[1, 3, height as usize, width as usize], canvas);
+        let outputs = self
+            .plan
+            .run(tvec!(input.map_err(engine)?.into()))
+            .map_err(engine)?;
+        if outputs.len() != heads.len() {
+            return Err(shared::head::HeadError::Levels {
+                expected: heads.len(),
+                got: outputs.len(),
+            }
+            .into());
+        }
+        for (level, output) in outputs.iter().enumerate() {
+            let view = output.try_as_plain_ram().map_err(engine)?;
+            heads.fill(level, view.as_slice::<f32>().map_err(engine)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Network for TractNetwork {
+    fn contract(&self) -> &ModelContract {
+        &self.contract
+    }
+
+    fn run(&mut self, canvas: &[u8], heads: &mut HeadBuffers) -> Result<(), NetworkError> {
+        let expected = canvas_bytes(&self.contract);
+        if canvas.len() != expected {
+            let got = canvas.len();
+            return Err(NetworkError::Canvas { expected, got });
+        }
+        unwound(|| self.run_unguarded(canvas, heads))
+            .unwrap_or_else(|panic| Err(NetworkError::Engine(panic)))
+    }
+}
+
+fn canvas_bytes(contract: &ModelContract) -> usize {
+    3 * contract.canvas.width as usize * contract.canvas.height as usize
+}
+
+fn graph(error: TractError) -> Refusal {
+    Refusal::Graph(spoken(&error))
+}
+
+/// The chain of causes in one line, cut where the engine prints whole tensors.
+fn spoken(error: &TractError) -> String {
+    const WORDS_MAX: usize = 400;
+    let mut text = format!("{error:#}").replace(['\n', '\r'], " ");
+    if let Some((cut, _)) = text.char_indices().nth(WORDS_MAX) {
+        text.truncate(cut);
+        text.push_str(" ...");
+    }
+    text
+}
+
+fn contract_of(proto: &ModelProto) -> Result<ModelContract, Refusal> {
+    if proto.graph.is_none() {
+        return Err(Refusal::NotOnnx("holds no graph".to_owned()));
+    }
+    // Of several entries the last one counts, as in every reader that makes a dictionary of them.
+    let entry = proto
+        .metadata_props
+        .iter()
+        .rfind(|entry| entry.key == CONTRACT_KEY)
+        .ok_or(Refusal::NoContract)?;
+    let version = contract_version(&entry.value)?;
+    let newer = shared::contract::ContractError::Version { got: version };
+    if version > shared::contract::CONTRACT_VERSION {
+        return Err(Refusal::Contract(newer));
+    }
+    let contract: ModelContract = serde_json::from_str(&entry.value)
+        .map_err(|error| Refusal::ContractText(error.to_string()))?;
+    contract.check().map_err(Refusal::Contract)?;
+    Ok(contract)
+}
+
+/// Read alone first: a newer contract may have fields that this software cannot read.
+fn contract_version(text: &str) -> Result<u16, Refusal> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u16,
+    }
+    serde_json::from_str::<Versioned>(text)
+        .map(|contract| contract.version)
+        .map_err(|error| Refusal::ContractText(error.to_string()))
+}
+
+fn refuse_external_weights(proto: &ModelProto) -> Result<(), Refusal> {
+    let tensors = proto.graph.iter().flat_map(|graph| &graph.initializer);
+    match tensors
+        .into_iter()
+        .find(|tensor| tensor.data_location == Some(EXTERNAL))
+    {
+        Some(tensor) => Err(Refusal::ExternalWeights {
+            tensor: tensor.name.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn check_input(model: &InferenceModel, contract: &ModelContract) -> Result<(), Refusal> {
+    let (height, width) = (contract.canvas.height, contract.canvas.width);
+    let expected_shape = [1, 3, height as usize, width as usize];
+    let expected = described("U8", &expected_shape);
+    let n_inputs = model.inputs.len();
+    if n_inputs != 1 {
+        let got = format!("{n_inputs} inputs");
+        return Err(Refusal::Input { expected, got });
+    }
+    let fact = model.input_fact(0).map_err(graph)?;
+    let shape = fact.shape.as_concrete_finite().map_err(graph)?;
+    let is_canvas =
+        shape.as_deref() == Some(&expected_shape[..]) && fact.datum_type == u8::datum_type().into();
+    if is_canvas {
+        return Ok(());
+    }
+    let got = match shape {
+        Some(shape) => described(&format!("{:?}", fact.datum_type), &shape),
+        None => format!("{:?} of unknown shape", fact.datum_type),
+    };
+    Err(Refusal::Input { expected, got })
+}
+
+fn check_outputs(model: &TypedModel, contract: &ModelContract) -> Result<(), Refusal> {
+    let spec = contract.head();
+    let (expected, got) = (spec.levels.len(), model.outputs.len());
+    if expected != got {
+        return Err(Refusal::OutputCount { expected, got });
+    }
+    for (level, anchors) in spec.levels.iter().map(|l| l.anchors.len()).enumerate() {
+        let grid = spec.grid(level, contract.canvas);
+        let channels = anchors * spec.channels_per_anchor();
+        let expected = [1, channels, grid.height as usize, grid.width as usize];
+        let fact = model.output_fact(level).map_err(graph)?;
+        let shape = fact.shape.as_concrete();
+        if shape != Some(&expected[..]) || fact.datum_type != f32::datum_type() {
+            return Err(Refusal::Output {
+                level,
+                expected: described("F32", &expected),
+                got: described(&format!("{:?}", fact.datum_type), shape.unwrap_or_default()),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// No tensor that would exhaust the memory, no weight that is not a number.
+fn check_tensors(model: &TypedModel) -> Result<(), Refusal> {
+    for node in model.nodes() {
+        for outlet in &node.outputs {
+            let shape = outlet.fact.shape.as_concrete().unwrap_or_default();
+            let volume = shape
+                .iter()
+                .try_fold(1usize, |product, &dim| product.checked_mul(dim));
+            if volume.is_none_or(|volume| volume > TENSOR_MAX) {
+                return Err(Refusal::Oversized {
+                    node: node.name.clone(),
+                    shape: format!("{shape:?}"),
+                });
+            }
+            let konst = outlet.fact.konst.as_deref();
+            if konst.is_some_and(holds_nan) {
+                let node = node.name.clone();
+                return Err(Refusal::NanWeights { node });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn holds_nan(tensor: &Tensor) -> bool {
+    let Some(view) = tensor.as_plain_ram() else {
+        return false;
+    };
+    view.as_slice::<f32>()
+        .is_ok_and(|values| values.iter().any(|value| value.is_nan()))
+}
+
+fn described(datum: &str, shape: &[usize]) -> String {
+    format!("{} {shape:?}", datum.to_lowercase())
+}
+
+thread_local! {
+    /// `Some` while this thread is inside [`unwound`]: the words of the panic, if one came.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Runs `work`; a panic becomes its message and is not printed.
+fn unwound<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let caught = PANIC.with_borrow_mut(|words| match words {
+                Some(words) => {
+                    *words = format!("{} at {:?}", payload_of(info.payload()), info.location());
+                    true
+                }
+                None => false,
+            });
+            if !caught {
+                usual(info);
+            }
+        }));
+    });
+    PANIC.set(Some(String::new()));
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    let words = PANIC.take().unwrap_or_default();
+    outcome.map_err(|_| words)
+}
+
+fn payload_of(payload: &dyn Any) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without words").to_owned()
+}
+
+#[cfg(test)]
+mod tests;

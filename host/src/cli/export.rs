@@ -1,0 +1,50 @@
+//! `leuko-host export`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use shared::head::Thresholds;
+
+use crate::checkpoint::{Checkpoint, sha256_of};
+use crate::export::{contract_of, onnx_of};
+
+/// Writes the ONNX file: u8 canvas in, raw heads out, batch norm folded, contract inside.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// A checkpoint of `train`.
+    #[arg(long)]
+    weights: PathBuf,
+    /// The file to write.
+    #[arg(long)]
+    out: PathBuf,
+    /// Name of the model in its contract; the file's stem unless given.
+    #[arg(long)]
+    name: Option<String>,
+    /// Least score of a counted cell.
+    #[arg(long, default_value_t = Thresholds::COUNTING.score)]
+    conf: f32,
+    /// Overlap above which the worse of two boxes of a class goes.
+    #[arg(long, default_value_t = Thresholds::COUNTING.iou)]
+    iou: f32,
+}
+
+/// Runs the command.
+pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
+    let thresholds = Thresholds { score: args.conf, iou: args.iou, ..Thresholds::COUNTING };
+    anyhow::ensure!(thresholds.is_legal(), "--conf {} and --iou {} must be in 0..=1", args.conf, args.iou);
+    let checkpoint = Checkpoint::load(&args.weights)?;
+    let stem = args.out.file_stem().unwrap_or_default().to_string_lossy();
+    let name = args.name.as_deref().unwrap_or(&stem);
+    let contract = contract_of(&checkpoint, name, &sha256_of(&args.weights)?, thresholds)?;
+    let bytes = onnx_of(&checkpoint, &contract)?;
+    if let Some(folder) = args.out.parent().filter(|p| !p.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+    }
+    let part = args.out.with_extension("part");
+    fs::write(&part, &bytes).with_context(|| format!("{}", part.display()))?;
+    fs::rename(&part, &args.out).with_context(|| format!("{}", args.out.display()))?;
+    println!("{} ({} bytes, {} golden fields)", args.out.display(), bytes.len(), contract.golden.len());
+    Ok(())
+}

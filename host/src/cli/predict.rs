@@ -1,0 +1,104 @@
+//! `leuko-host predict`.
+
+use std::fs;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use shared::annotate::annotate;
+use shared::head::Thresholds;
+use shared::pixels::RgbViewMut;
+
+use super::data_args::{DataArgs, parse_split};
+use crate::checkpoint::{Checkpoint, sha256_of};
+use crate::dataset::{Sample, Split};
+use crate::detections::{PictureFindings, write_detections};
+use crate::device;
+use crate::eval::Evaluator;
+use crate::picture::Picture;
+
+/// Finds the cells of a split's pictures: `detections.jsonl` and annotated pictures.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// A checkpoint of `train`.
+    #[arg(long)]
+    weights: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
+    /// train, val or test; all of them unless given.
+    #[arg(long, value_parser = parse_split)]
+    split: Option<Split>,
+    /// Least score of a detection.
+    #[arg(long, default_value_t = Thresholds::COUNTING.score)]
+    conf: f32,
+    /// Overlap above which the worse of two boxes of a class goes.
+    #[arg(long, default_value_t = Thresholds::COUNTING.iou)]
+    iou: f32,
+    /// Folder for the results.
+    #[arg(long, default_value = "runs/predict")]
+    out: PathBuf,
+    /// Most pictures to draw; the findings are written of all.
+    #[arg(long, default_value_t = 50)]
+    annotate_max: usize,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+/// Runs the command.
+pub fn run(args: &PredictArgs) -> anyhow::Result<()> {
+    let device = device::parse(&args.device)?;
+    let thresholds = Thresholds { score: args.conf, iou: args.iou, ..Thresholds::COUNTING };
+    anyhow::ensure!(thresholds.is_legal(), "--conf {} and --iou {} must be in 0..=1", args.conf, args.iou);
+    let checkpoint = Checkpoint::load(&args.weights)?;
+    let sha256 = sha256_of(&args.weights)?;
+    let run = &checkpoint.run;
+    let data = args.data.load(Some((&run.classes, &run.schema)))?;
+    let (_store, network) = checkpoint.network(device)?;
+    let head = run.head();
+    let evaluator =
+        Evaluator { network: &network, head: &head, fit: run.plan.fit, canvas: run.plan.canvas, device };
+    let annotated = args.out.join("annotated");
+    fs::create_dir_all(&annotated).with_context(|| format!("{}", annotated.display()))?;
+    let samples = data.samples.iter().filter(|s| args.split.is_none_or(|split| s.split == split));
+    let mut all = Vec::new();
+    for sample in samples {
+        let picture = Picture::open(&sample.image)?;
+        let found = evaluator.detect(&picture, &sample.image.display().to_string(), &thresholds)?;
+        if all.len() < args.annotate_max {
+            draw(picture, &found.detections, run, sample, &annotated)?;
+        }
+        all.push(PictureFindings {
+            image: sample.image.to_string_lossy().into_owned(),
+            size: found.size,
+            model_sha256: sha256.clone(),
+            thresholds,
+            dropped: found.dropped,
+            detections: found.detections,
+        });
+    }
+    let path = args.out.join("detections.jsonl");
+    let file = fs::File::create(&path).with_context(|| format!("{}", path.display()))?;
+    write_detections(BufWriter::new(file), &all, &run.classes, &run.schema)
+        .with_context(|| format!("{}", path.display()))?;
+    let cells: usize = all.iter().map(|f| f.detections.len()).sum();
+    println!("{} pictures, {cells} cells: {}", all.len(), path.display());
+    Ok(())
+}
+
+fn draw(
+    mut picture: Picture,
+    detections: &[shared::cell::Detection],
+    run: &crate::checkpoint::RunState,
+    sample: &Sample,
+    folder: &Path,
+) -> anyhow::Result<()> {
+    let mut view = RgbViewMut::new(&mut picture.bytes, picture.size)?;
+    annotate(&mut view, detections, &run.classes, &run.schema);
+    let stem = sample.image.file_stem().unwrap_or_default().to_string_lossy();
+    let path = folder.join(format!("{stem}.png"));
+    let (width, height) = (picture.size.width, picture.size.height);
+    image::save_buffer(&path, &picture.bytes, width, height, image::ColorType::Rgb8)
+        .with_context(|| format!("{}", path.display()))
+}

@@ -1,0 +1,123 @@
+//! Checkpoint to ONNX: the contract, the weights by name, and the golden fields of the self-test.
+
+use std::fmt::Write;
+
+use heapless::String as Fixed;
+use shared::contract::{
+    CONTRACT_VERSION, GoldenCell, GoldenField, MAX_GOLDEN_CELLS, ModelContract, Precision, Provenance,
+    fnv1a, golden_spec,
+};
+use shared::geometry::Size;
+use shared::head::Thresholds;
+use shared::phantom::{MAX_WHITE_CELLS, PhantomCell, draw_field};
+use shared::pixels::RgbViewMut;
+
+use crate::checkpoint::{Checkpoint, floats};
+use crate::eval::Evaluator;
+use crate::onnx::{Activation, OnnxError, Yolov5Spec, yolov5_bytes};
+use crate::picture::Picture;
+use crate::weights::NamedTensors;
+
+/// Seeds and size of the golden fields.
+const GOLDEN: [u64; 3] = [11, 12, 13];
+const GOLDEN_SIZE: Size = Size::new(640, 480);
+
+/// A text that must fit into the contract.
+fn fixed<const N: usize>(text: &str, what: &str) -> anyhow::Result<Fixed<N>> {
+    Fixed::try_from(text).map_err(|_| anyhow::anyhow!("{what} {text:?} is longer than {N} bytes"))
+}
+
+/// What the file promises, with what the checkpoint finds on the golden fields.
+///
+/// # Errors
+/// When a text is too long for the contract, or the network's answer is not finite.
+pub fn contract_of(
+    checkpoint: &Checkpoint,
+    name: &str,
+    checkpoint_sha256: &str,
+    thresholds: Thresholds,
+) -> anyhow::Result<ModelContract> {
+    let run = &checkpoint.run;
+    let mut contract = ModelContract {
+        version: CONTRACT_VERSION,
+        name: fixed(name, "name")?,
+        canvas: run.plan.canvas,
+        fit: run.plan.fit,
+        levels: run.levels.clone(),
+        classes: run.classes.clone(),
+        attributes: run.schema.clone(),
+        thresholds,
+        precision: Precision::Float32,
+        provenance: Provenance {
+            software: fixed(&run.software, "software")?,
+            checkpoint_sha256: fixed(checkpoint_sha256, "hash")?,
+            data_fingerprint: fixed(&run.data_fingerprint, "data fingerprint")?,
+            epochs: run.best.map_or(run.epochs_done, |(_, epoch)| epoch) as u32,
+        },
+        golden: heapless::Vec::new(),
+    };
+    contract.check()?;
+    let device = tch::Device::Cpu;
+    let (_store, network) = checkpoint.network(device)?;
+    let head = run.head();
+    let evaluator =
+        Evaluator { network: &network, head: &head, fit: contract.fit, canvas: contract.canvas, device };
+    for seed in GOLDEN {
+        let field = golden_field(&evaluator, seed, &thresholds)?;
+        contract.golden.push(field).map_err(|_| anyhow::anyhow!("too many golden fields"))?;
+    }
+    Ok(contract)
+}
+
+/// The file.
+///
+/// # Errors
+/// When a weight is missing or not finite.
+pub fn onnx_of(checkpoint: &Checkpoint, contract: &ModelContract) -> Result<Vec<u8>, OnnxError> {
+    let run = &checkpoint.run;
+    let head = run.head();
+    let variant = run.plan.variant;
+    let outputs = |level: usize| head.levels[level].anchors.len() * head.channels_per_anchor();
+    let spec = Yolov5Spec {
+        widths: variant.widths().map(|c| c as usize),
+        backbone_repeats: [3, 6, 9, 3].map(|n| variant.repeats(n)),
+        neck_repeats: variant.repeats(3),
+        activation: Activation::Silu,
+        n_outputs: std::array::from_fn(outputs),
+    };
+    let mut tensors = NamedTensors::new();
+    for (name, tensor) in &checkpoint.ema {
+        let shape: Vec<usize> = tensor.size().iter().map(|&n| n as usize).collect();
+        tensors.insert(name, shape, floats(tensor))?;
+    }
+    yolov5_bytes(&spec, contract, &tensors)
+}
+
+fn golden_field(
+    evaluator: &Evaluator<'_>,
+    seed: u64,
+    thresholds: &Thresholds,
+) -> anyhow::Result<GoldenField> {
+    let picture = drawn(seed)?;
+    let found = evaluator.detect(&picture, "golden field", thresholds)?;
+    let (_, canvas) = picture
+        .on_canvas(evaluator.fit, evaluator.canvas)
+        .ok_or_else(|| anyhow::anyhow!("a field of {GOLDEN_SIZE} does not fit on {}", evaluator.canvas))?;
+    let mut canvas_fnv = Fixed::new();
+    write!(canvas_fnv, "{:016x}", fnv1a(&canvas))?;
+    let cells = found.detections.iter().take(MAX_GOLDEN_CELLS).map(|d| GoldenCell {
+        class: d.class.0,
+        score: d.score.get(),
+        xyxy: d.bbox.xyxy(),
+    });
+    Ok(GoldenField { seed, size: GOLDEN_SIZE, canvas_fnv, cells: cells.collect() })
+}
+
+/// The phantom field of a seed, as the station draws it.
+fn drawn(seed: u64) -> anyhow::Result<Picture> {
+    let mut bytes = vec![0; GOLDEN_SIZE.width as usize * GOLDEN_SIZE.height as usize * 3];
+    let mut truth: heapless::Vec<PhantomCell, { MAX_WHITE_CELLS as usize }> = heapless::Vec::new();
+    let mut view = RgbViewMut::new(&mut bytes, GOLDEN_SIZE)?;
+    draw_field(&golden_spec(seed, GOLDEN_SIZE), &mut view, &mut truth)?;
+    Ok(Picture { bytes, size: GOLDEN_SIZE })
+}

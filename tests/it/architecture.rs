@@ -1,0 +1,114 @@
+//! Who may depend on whom, and who may name which runtime; kept by a test, not by memory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The packages of this project that each of them may depend on.
+const MAY_KNOW: [(&str, &[&str]); 4] = [
+    ("shared", &[]),
+    ("host", &["shared"]),
+    ("edge", &["shared"]),
+    ("tests", &["shared", "host", "edge"]),
+];
+
+/// What `shared` may depend on beside the project: nothing that needs an allocator or a system.
+const SHARED_DEPENDENCIES: [&str; 4] = ["font8x8", "heapless", "libm", "serde"];
+
+/// A foreign runtime, and the only places whose code may name it.
+const NAMED_IN: [(&str, &[&str]); 2] = [
+    ("tract_onnx", &["edge/src/tract"]),
+    (
+        "tch::",
+        &[
+            "host/src/model",
+            "host/src/loss",
+            "host/src/train",
+            "host/src/optim.rs",
+            "host/src/checkpoint.rs",
+            "host/src/loader.rs",
+            "host/src/eval.rs",
+            "host/src/validate.rs",
+            "host/src/export.rs",
+            "host/src/device.rs",
+        ],
+    ),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the root").to_path_buf()
+}
+
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    metadata["packages"].as_array().expect("a list").clone()
+}
+
+fn dependencies(package: &Value, kind: Option<&str>) -> Vec<String> {
+    let all = package["dependencies"].as_array().expect("a list").iter();
+    let of_kind = all.filter(|d| d["kind"].as_str() == kind);
+    of_kind.map(|d| d["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn arrows_between_packages_point_one_way() {
+    let packages = packages();
+    assert_eq!(packages.len(), MAY_KNOW.len());
+    for (name, may_know) in MAY_KNOW {
+        let package = packages.iter().find(|p| p["name"] == name).expect("the package is there");
+        for other in dependencies(package, None) {
+            let ours = MAY_KNOW.iter().any(|(known, _)| *known == other);
+            assert!(!ours || may_know.contains(&other.as_str()), "{name} depends on {other}");
+        }
+    }
+}
+
+#[test]
+fn shared_depends_on_nothing_that_needs_a_system() {
+    let packages = packages();
+    let shared = packages.iter().find(|p| p["name"] == "shared").expect("the package is there");
+    let mut found = dependencies(shared, None);
+    found.sort();
+    assert_eq!(found, SHARED_DEPENDENCIES);
+}
+
+#[test]
+fn a_runtime_is_named_only_where_it_belongs() {
+    for (runtime, places) in NAMED_IN {
+        for file in sources(&root()) {
+            let relative = file.strip_prefix(root()).expect("inside").to_string_lossy().into_owned();
+            if relative.starts_with("tests/") || places.iter().any(|place| relative.starts_with(place)) {
+                continue;
+            }
+            let text = fs::read_to_string(&file).expect("a source file is readable");
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let line = code.enumerate().find(|(_, line)| line.contains(runtime));
+            assert!(line.is_none(), "{relative} names {runtime}: {line:?}");
+        }
+    }
+}
+
+/// Every Rust file of the four packages.
+fn sources(root: &Path) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = MAY_KNOW.iter().map(|(name, _)| root.join(name)).collect();
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder is readable") {
+            let path = entry.expect("an entry is readable").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
