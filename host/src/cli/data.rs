@@ -385,10 +385,19 @@ fn phantom(args: &PhantomArgs) -> anyhow::Result<()> {
     let mut drawn = out.as_os_str().to_owned();
     drawn.push(".drawn");
     let drawn = PathBuf::from(drawn);
-    let data = draw_phantoms(&plan, &drawn)?;
-    eprintln!("{}", data.report);
-    let report = write(&data, out, args.output.to.format(), Placement::Copy)?;
-    std::fs::remove_dir_all(&drawn).with_context(|| drawn.display().to_string())?;
+    anyhow::ensure!(
+        !drawn.exists(),
+        "{}: expected nothing there, the fields are drawn in it and it is removed",
+        drawn.display()
+    );
+    let written = draw_phantoms(&plan, &drawn).and_then(|data| {
+        eprintln!("{}", data.report);
+        write(&data, out, args.output.to.format(), Placement::Copy)
+    });
+    if drawn.exists() {
+        std::fs::remove_dir_all(&drawn).with_context(|| drawn.display().to_string())?;
+    }
+    let report = written?;
     say_written(out, &report);
     Ok(())
 }
