@@ -37,6 +37,9 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             _ => Some(4),
         };
     }
+    if let Some(DataError::Write { .. }) = error.downcast_ref() {
+        return Some(6);
+    }
     let bad_data = error.is::<DataError>() || error.is::<PictureError>() || error.is::<DetectionsError>() || error.is::<ScoreError>();
     let bad_model = error.is::<OnnxError>();
     let device = error.is::<DeviceError>();

@@ -268,10 +268,10 @@ impl LabelLine {
     }
 }
 
-/// Rounds to a millionth of a pixel (2^-20): the noise of the division by the picture's side goes,
-/// whole pixels stay whole.
+/// Rounds to 2^-32 pixel: the noise of the division by the picture's side goes, and every corner of
+/// 2^-8 pixel or more comes back bit by bit.
 fn pixel(side: f64) -> f32 {
-    const STEPS: f64 = (1u32 << 20) as f64;
+    const STEPS: f64 = (1u64 << 32) as f64;
     (libm::round(side * STEPS) / STEPS + 0.0) as f32
 }
 

@@ -274,10 +274,7 @@ fn check(input: &Input, pixels: bool, as_json: bool) -> anyhow::Result<()> {
                     .iter()
                     .map(|p| json!({"place": p.place, "reason": p.reason, "detail": p.detail}))
                     .collect();
-                println!(
-                    "{}",
-                    json!({"ok": false, "problems": total, "shown": shown})
-                );
+                say(&json!({"ok": false, "problems": total, "shown": shown}))?;
             }
             return Err(error.into());
         }
@@ -388,10 +385,19 @@ fn phantom(args: &PhantomArgs) -> anyhow::Result<()> {
     let mut drawn = out.as_os_str().to_owned();
     drawn.push(".drawn");
     let drawn = PathBuf::from(drawn);
-    let data = draw_phantoms(&plan, &drawn)?;
-    eprintln!("{}", data.report);
-    let report = write(&data, out, args.output.to.format(), Placement::Copy)?;
-    std::fs::remove_dir_all(&drawn).with_context(|| drawn.display().to_string())?;
+    anyhow::ensure!(
+        !drawn.exists(),
+        "{}: expected nothing there, the fields are drawn in it and it is removed",
+        drawn.display()
+    );
+    let written = draw_phantoms(&plan, &drawn).and_then(|data| {
+        eprintln!("{}", data.report);
+        write(&data, out, args.output.to.format(), Placement::Copy)
+    });
+    if drawn.exists() {
+        std::fs::remove_dir_all(&drawn).with_context(|| drawn.display().to_string())?;
+    }
+    let report = written?;
     say_written(out, &report);
     Ok(())
 }

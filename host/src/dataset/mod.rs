@@ -27,6 +27,8 @@ pub(crate) mod real_data;
 mod scan;
 mod split;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod text;
 mod voc;
 mod wbcatt;

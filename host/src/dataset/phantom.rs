@@ -56,7 +56,7 @@ const CELLS_MAX: usize = 256;
 /// # Errors
 /// A field that cannot be drawn, or whatever the disk says.
 pub fn draw_phantoms(plan: &PhantomPlan, folder: &Path) -> Result<Dataset, DataError> {
-    fs::create_dir_all(folder).map_err(DataError::io(folder))?;
+    fs::create_dir_all(folder).map_err(DataError::write(folder))?;
     let refuse = |error: String| DataError::file(folder, error);
     let (classes, schema) = match plan.schema {
         PhantomSchema::Leukemia => (

@@ -38,7 +38,7 @@ pub fn plot_stats(data: &Dataset, path: &Path) -> Result<(), DataError> {
     let height = 110 + 34 * (stats.classes.len() as u32 + 1);
     let mut svg = String::new();
     draw(data, &stats, &mut svg, height).map_err(|error| DataError::file(path, error))?;
-    std::fs::write(path, svg).map_err(DataError::io(path))
+    std::fs::write(path, svg).map_err(DataError::write(path))
 }
 
 fn draw(

@@ -34,9 +34,17 @@ impl fmt::Display for Problem {
 /// Why data could not be read, joined or written; the program ends with exit code 3.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// A file or folder that cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    /// A file or folder that cannot be read; the source says why.
+    #[error("{} cannot be read", path.display())]
     Io {
+        /// Which one.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file or folder that cannot be written; the source says why. Exit code 6, not 3.
+    #[error("{} cannot be written", path.display())]
+    Write {
         /// Which one.
         path: PathBuf,
         /// What the system says.
@@ -83,6 +91,11 @@ impl DataError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Write { path, source }
     }
 
     pub(crate) fn file(path: &Path, detail: impl fmt::Display) -> Self {

@@ -51,6 +51,8 @@ pub(crate) fn open_voc(folder: &Path, options: &OpenOptions) -> Result<Dataset, 
         listed.insert(stem);
     }
     count_unlisted(folder, &listed, &mut problems)?;
+    let mut report = problems.finish()?;
+    report.format = "Pascal VOC".to_owned();
     let names: BTreeSet<&str> = pictures
         .iter()
         .flat_map(|p| &p.objects)
@@ -62,8 +64,6 @@ pub(crate) fn open_voc(folder: &Path, options: &OpenOptions) -> Result<Dataset, 
         .map(|picture| sample_of(picture, &classes, options))
         .collect();
     samples.sort_by(|a, b| a.image.cmp(&b.image));
-    let mut report = problems.finish()?;
-    report.format = "Pascal VOC".to_owned();
     Ok(Dataset {
         name: folder_name(folder),
         classes,

@@ -226,7 +226,7 @@ fn read_human_boxes(
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let wrong = |error: csv::Error| DataError::file(path, error);
     let header = ["img_name", "wbcatt_split", "class", "cx", "cy", "w", "h"];
-    if reader.headers().map_err(wrong)? != &header[..] {
+    if reader.headers().map_err(wrong)? != header[..] {
         let detail = format!("expected the header {}, found another", header.join(","));
         return Err(DataError::file(path, detail));
     }

@@ -86,7 +86,7 @@ pub fn write(
     draft.push(".leuko-part");
     let draft = PathBuf::from(draft);
     if draft.exists() {
-        fs::remove_dir_all(&draft).map_err(DataError::io(&draft))?;
+        fs::remove_dir_all(&draft).map_err(DataError::write(&draft))?;
     }
     let (names, renamed) = file_names(&data.samples);
     let mut writer = Writer {
@@ -108,9 +108,9 @@ pub fn write(
     }
     let report = writer.report;
     if out.exists() {
-        fs::remove_dir(out).map_err(DataError::io(out))?;
+        fs::remove_dir(out).map_err(DataError::write(out))?;
     }
-    fs::rename(&draft, out).map_err(DataError::io(out))?;
+    fs::rename(&draft, out).map_err(DataError::write(out))?;
     Ok(report)
 }
 
@@ -187,17 +187,17 @@ impl Writer<'_> {
     }
 
     fn save(&self, path: &Path, text: impl AsRef<[u8]>) -> Result<(), DataError> {
-        fs::write(path, text).map_err(DataError::io(path))
+        fs::write(path, text).map_err(DataError::write(path))
     }
 
     fn create(&self, folder: &str) -> Result<PathBuf, DataError> {
         let path = self.folder.join(folder);
-        fs::create_dir_all(&path).map_err(DataError::io(&path))?;
+        fs::create_dir_all(&path).map_err(DataError::write(&path))?;
         Ok(path)
     }
 
     fn pictures(&self, placement: Placement) -> Result<(), DataError> {
-        fs::create_dir_all(self.folder).map_err(DataError::io(self.folder))?;
+        fs::create_dir_all(self.folder).map_err(DataError::write(self.folder))?;
         for split in Split::ALL {
             if self.data.split(split).next().is_some() {
                 self.create(&format!("images/{split}"))?;
@@ -220,7 +220,7 @@ impl Writer<'_> {
                 Placement::Link => link(&from, &to),
                 _ => fs::copy(&from, &to).map(|_| ()),
             }
-            .map_err(DataError::io(&to))?;
+            .map_err(DataError::write(&to))?;
         }
         Ok(())
     }
