@@ -39,7 +39,8 @@ impl DataArgs {
             .map(|path| {
                 // Only a set without boxes of its own can take them from a detector.
                 let boxes = self.boxes.clone().filter(|_| path.join("attributes.csv").is_file());
-                open(path, &OpenOptions { mode, boxes, ..OpenOptions::default() })
+                let ignore_classes = self.ignore_class.clone();
+                open(path, &OpenOptions { mode, boxes, ignore_classes, ..OpenOptions::default() })
             })
             .collect::<Result<Vec<_>, _>>()?;
         let data = join(parts, tables.map(|t| t.0), tables.map(|t| t.1), &self.ignore_class)?;
