@@ -116,12 +116,12 @@ pub struct ModelContract {
 /// Why a contract cannot be honoured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ContractError {
-    /// Written by newer software.
+    /// Written by newer software, or 0, which no software writes.
     Version {
         /// As written.
         got: u16,
     },
-    /// A canvas side is 0, above 4096, or no multiple of the coarsest stride.
+    /// A canvas side is 0, above 4096, or no multiple of every stride.
     Canvas {
         /// As written.
         got: Size,
@@ -141,14 +141,21 @@ pub enum ContractError {
 impl fmt::Display for ContractError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Version { got } => write!(
-                f,
-                "contract version {got}, this software reads 1 to {CONTRACT_VERSION}: update it"
-            ),
+            Self::Version { got } => {
+                let advice = if *got > CONTRACT_VERSION {
+                    ": update it"
+                } else {
+                    ""
+                };
+                write!(
+                    f,
+                    "contract version {got}, this software reads 1 to {CONTRACT_VERSION}{advice}"
+                )
+            }
             Self::Canvas { got } => {
                 write!(
                     f,
-                    "canvas {got}, expected sides of 1 to 4096, multiples of the coarsest stride"
+                    "canvas {got}, expected sides of 1 to 4096, multiples of every stride"
                 )
             }
             Self::Levels => {
@@ -202,8 +209,9 @@ impl ModelContract {
         if self.levels.is_empty() || strides().any(|s| s == 0) || !ascending || !anchors_usable {
             return Err(ContractError::Levels);
         }
-        let coarsest = u32::from(strides().next_back().unwrap_or(1));
-        let side_legal = |side: u32| (1..=4096).contains(&side) && side.is_multiple_of(coarsest);
+        let side_legal = |side: u32| {
+            (1..=4096).contains(&side) && strides().all(|s| side.is_multiple_of(u32::from(s)))
+        };
         if !side_legal(self.canvas.width) || !side_legal(self.canvas.height) {
             return Err(ContractError::Canvas { got: self.canvas });
         }
@@ -225,3 +233,6 @@ pub fn fnv1a(bytes: &[u8]) -> u64 {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ pub const DETECTIONS_MAX: usize = 1000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dropped {
-    /// Boxes beyond the room for candidates (the worst ones).
+    /// Boxes beyond the room for candidates (the worst ones), and boxes without a size.
     pub candidates: u32,
     /// Boxes beyond the most detections of a picture (the worst ones).
     pub detections: u32,
@@ -65,3 +65,6 @@ pub fn detections(
     }
     Ok(dropped)
 }
+
+#[cfg(test)]
+mod tests;

@@ -189,7 +189,8 @@ impl HeadSpec {
         Ok(())
     }
 
-    /// Offers every box whose score is above `thresholds.score` to `best`; counts what had no room.
+    /// Offers every box whose score is above `thresholds.score` to `best`; counts what had no room
+    /// and what is so thin that its edges fall together.
     ///
     /// # Errors
     /// When the heads are not of this spec or not finite.
@@ -236,26 +237,22 @@ impl HeadSpec {
             if objectness <= thresholds.score {
                 continue;
             }
-            let classes = (0..self.n_classes).map(|class| (class, reader.logit(5 + class, at)));
-            if thresholds.multi_label {
-                for (class, logit) in classes {
-                    let score = objectness * sigmoid(logit);
-                    if score > thresholds.score {
-                        let candidate = reader.candidate(at, stride, class, score);
-                        candidate.into_iter().for_each(|c| offer(best, dropped, c));
+            let mut take = |(class, logit): (usize, f32)| {
+                let score = objectness * sigmoid(logit);
+                if score > thresholds.score {
+                    match reader.candidate(at, stride, class, score) {
+                        Some(candidate) => offer(best, dropped, candidate),
+                        None => *dropped += 1,
                     }
                 }
+            };
+            let classes = (0..self.n_classes).map(|class| (class, reader.logit(5 + class, at)));
+            if thresholds.multi_label {
+                classes.for_each(take);
             } else {
                 // Of equal logits the first class wins.
                 let likeliest = classes.reduce(|a, b| if b.1 > a.1 { b } else { a });
-                let Some((class, logit)) = likeliest else {
-                    continue;
-                };
-                let score = objectness * sigmoid(logit);
-                if score > thresholds.score {
-                    let candidate = reader.candidate(at, stride, class, score);
-                    candidate.into_iter().for_each(|c| offer(best, dropped, c));
-                }
+                likeliest.into_iter().for_each(&mut take);
             }
         }
     }
@@ -307,6 +304,7 @@ impl AnchorReader<'_> {
         self.head[channel * self.plane + at]
     }
 
+    /// `None` when the box has no size: its side is below the resolution of its place.
     fn candidate(&self, at: usize, stride: f32, class: usize, score: f32) -> Option<Candidate> {
         let (gx, gy) = (at % self.grid.width as usize, at / self.grid.width as usize);
         let offset = |channel| sigmoid(self.logit(channel, at)) * 2.0;
@@ -326,3 +324,6 @@ impl AnchorReader<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

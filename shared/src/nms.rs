@@ -87,8 +87,10 @@ fn sift_down(heap: &mut [Candidate], mut root: usize) {
 }
 
 /// Sorts best first, then removes every candidate that overlaps a better one of its class (of any
-/// class with `across_classes`) by more than `iou_max`, then all beyond `max`; returns how many fell
-/// to `max`.
+/// class with `across_classes`) by more than `iou_max`, then all beyond `max`.
+///
+/// Returns how many fell to `max`: those that no kept one covers. They are not compared with each
+/// other, which bounds the work by `max` comparisons a candidate.
 pub fn suppress(
     candidates: &mut VecView<Candidate>,
     iou_max: f32,
@@ -117,3 +119,6 @@ pub fn suppress(
     candidates.truncate(kept);
     over
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,9 @@
 //! One line of `detections.jsonl`: what was found on a picture, by which model, with which thresholds.
 
-use serde::ser::{SerializeMap, SerializeSeq};
+use serde::ser::{Error, SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
-use crate::attribute::{AttributeFindings, AttributeSchema};
+use crate::attribute::{AttributeFindings, AttributeId, AttributeSchema};
 use crate::cell::Detection;
 use crate::class::ClassTable;
 use crate::detect::Dropped;
@@ -11,6 +11,9 @@ use crate::geometry::Size;
 use crate::head::Thresholds;
 
 /// A picture's findings, ready to be written; names are spelled as in the model's contract.
+///
+/// A class, attribute or value that `classes` and `schema` do not name is not written as anything
+/// else: serializing fails.
 #[derive(Clone, Copy, Debug)]
 pub struct DetectionRecord<'a> {
     /// The picture, relative to the folder that was read.
@@ -68,7 +71,11 @@ impl Serialize for Named<'_> {
         let Self { detection, record } = self;
         let mut map = serializer.serialize_map(Some(5))?;
         map.serialize_entry("class_id", &detection.class)?;
-        map.serialize_entry("class", record.classes.name(detection.class).unwrap_or(""))?;
+        let class = record.classes.name(detection.class).ok_or_else(|| {
+            let (number, n_classes) = (detection.class.0, record.classes.len());
+            S::Error::custom(format_args!("class {number}, the model has {n_classes}"))
+        })?;
+        map.serialize_entry("class", class)?;
         map.serialize_entry("score", &detection.score)?;
         map.serialize_entry("bbox", &detection.bbox.xyxy())?;
         let attributes = NamedAttributes {
@@ -93,12 +100,29 @@ impl Serialize for NamedAttributes<'_> {
             score: f32,
         }
         let mut map = serializer.serialize_map(None)?;
-        for ((_, attribute), finding) in self.schema.iter().zip(self.findings) {
-            let named = finding.and_then(|f| Some((attribute.value_name(f.value)?, f.score.get())));
-            if let Some((value, score)) = named {
-                map.serialize_entry(attribute.name.as_str(), &Finding { value, score })?;
-            }
+        for (index, finding) in self.findings.iter().enumerate() {
+            let Some(finding) = finding else {
+                continue;
+            };
+            let attribute = self.schema.get(AttributeId(index as u8)).ok_or_else(|| {
+                let n_attributes = self.schema.len();
+                S::Error::custom(format_args!(
+                    "attribute {index}, the model has {n_attributes}"
+                ))
+            })?;
+            let value = attribute.value_name(finding.value).ok_or_else(|| {
+                let (value, n_values) = (finding.value.index(), attribute.values.len());
+                let name = &attribute.name;
+                S::Error::custom(format_args!(
+                    "value {value} of {name}, which has {n_values}"
+                ))
+            })?;
+            let score = finding.score.get();
+            map.serialize_entry(attribute.name.as_str(), &Finding { value, score })?;
         }
         map.end()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+extern crate std;
+
+use std::string::{String as Text, ToString};
+
+use super::*;
+use crate::attribute::WBCATT_ATTRIBUTES;
+
+fn text<const N: usize>(text: &str) -> String<N> {
+    String::try_from(text).unwrap()
+}
+
+fn level(stride: u16, anchors: &[[f32; 2]]) -> HeadLevel {
+    HeadLevel {
+        stride,
+        anchors: anchors.iter().copied().collect(),
+    }
+}
+
+fn contract() -> ModelContract {
+    ModelContract {
+        version: CONTRACT_VERSION,
+        name: text("wbc-n"),
+        canvas: Size::new(320, 256),
+        fit: FitKind::Letterbox,
+        levels: [
+            level(8, &[[10.0, 13.0], [16.25, 30.0]]),
+            level(16, &[[30.0, 61.0]]),
+        ]
+        .into_iter()
+        .collect(),
+        classes: ClassTable::new(["Neutrophil", "Basophil"]).unwrap(),
+        attributes: AttributeSchema::new(WBCATT_ATTRIBUTES).unwrap(),
+        thresholds: Thresholds::COUNTING,
+        precision: Precision::Float32,
+        provenance: Provenance {
+            software: text("0.1.0"),
+            checkpoint_sha256: text(&"ab".repeat(32)),
+            data_fingerprint: text("0123456789abcdef"),
+            epochs: 40,
+        },
+        golden: [GoldenField {
+            seed: u64::MAX,
+            size: Size::new(640, 480),
+            canvas_fnv: text("af63dc4c8601ec8c"),
+            cells: [GoldenCell {
+                class: 1,
+                score: 0.1,
+                xyxy: [0.1, 2.0, 33.333_332, 400.5],
+            }]
+            .into_iter()
+            .collect(),
+        }]
+        .into_iter()
+        .collect(),
+    }
+}
+
+fn json() -> Text {
+    serde_json::to_string(&contract()).unwrap()
+}
+
+/// The parser's message for the contract's JSON with `from` replaced by `to`.
+fn refused(from: &str, to: &str) -> Text {
+    let good = json();
+    assert_eq!(good.matches(from).count(), 1, "{from} in {good}");
+    let bad = good.replace(from, to);
+    let message = serde_json::from_str::<ModelContract>(&bad)
+        .unwrap_err()
+        .to_string();
+    // Line and column do not matter here.
+    let end = message.find(" at line").unwrap_or(message.len());
+    message[..end].to_string()
+}
+
+#[test]
+fn a_contract_survives_its_json_to_the_last_bit() {
+    let contract = contract();
+    assert_eq!(contract.check(), Ok(()));
+    let back: ModelContract = serde_json::from_str(&json()).unwrap();
+    assert_eq!(back, contract);
+    assert_eq!(serde_json::to_string(&back).unwrap(), json());
+}
+
+#[test]
+fn the_spelling_in_the_file_is_pinned() {
+    let json = json();
+    for part in [
+        r#"{"version":1,"name":"wbc-n","canvas":{"width":320,"height":256},"fit":"letterbox","#,
+        r#""levels":[{"stride":8,"anchors":[[10.0,13.0],[16.25,30.0]]},"#,
+        r#""classes":["Neutrophil","Basophil"],"attributes":[{"name":"cell_size","values":["small","big"]},"#,
+        r#""thresholds":{"score":0.25,"iou":0.45,"max_detections":300,"multi_label":false,"across_classes":true},"#,
+        r#""precision":"float32","provenance":{"software":"0.1.0","#,
+        r#""golden":[{"seed":18446744073709551615,"size":{"width":640,"height":480},"#,
+        r#""cells":[{"class":1,"score":0.1,"xyxy":[0.1,2.0,33.333332,400.5]}]}]}"#,
+    ] {
+        assert!(json.contains(part), "{part} in {json}");
+    }
+}
+
+#[test]
+fn unknown_missing_and_oversized_entries_are_refused() {
+    let anchor = "[16.25,30.0]";
+    let cases = [
+        (r#""fit":"#, r#""fitt":"#, "unknown field `fitt`"),
+        (
+            r#""iou":0.45,"#,
+            r#""iou":0.45,"nms":1,"#,
+            "unknown field `nms`",
+        ),
+        (r#""epochs":40"#, r#""epoch":40"#, "unknown field `epoch`"),
+        (r#""precision":"float32","#, "", "missing field `precision`"),
+        (r#""letterbox""#, r#""squash""#, "unknown variant `squash`"),
+        (r#""float32""#, r#""int4""#, "unknown variant `int4`"),
+        (
+            anchor,
+            "[16.25]",
+            "invalid length 1, expected an array of length 2",
+        ),
+        (anchor, "[1,1],[1,1],[1,1],[1,1]", "invalid length 5"),
+        (
+            r#""stride":8"#,
+            r#""stride":-8"#,
+            "invalid value: integer `-8`",
+        ),
+        (r#""score":0.25"#, r#""score":null"#, "invalid type: null"),
+    ];
+    for (from, to, message) in cases {
+        let refused = refused(from, to);
+        assert!(refused.starts_with(message), "{to}: {refused}");
+    }
+    let long = std::format!("\"{}\"", "x".repeat(65));
+    let refused = refused(r#""wbc-n""#, &long);
+    let expected = "invalid length 65, expected a string no more than 64 bytes long";
+    assert_eq!(refused, expected);
+}
+
+#[test]
+fn a_contract_that_cannot_be_honoured_is_refused_with_its_reason() {
+    struct Case {
+        spoil: fn(&mut ModelContract),
+        message: &'static str,
+    }
+    let case = |spoil, message| Case { spoil, message };
+    const LEVELS: &str =
+        "levels: expected 1 to 4 with ascending strides and finite positive anchors";
+    let cases = [
+        case(
+            |c| c.version = 2,
+            "contract version 2, this software reads 1 to 1: update it",
+        ),
+        case(
+            |c| c.version = 0,
+            "contract version 0, this software reads 1 to 1",
+        ),
+        case(|c| c.levels.clear(), LEVELS),
+        case(|c| c.levels[0].stride = 0, LEVELS),
+        case(|c| c.levels[0].stride = 16, LEVELS),
+        case(|c| c.levels.swap(0, 1), LEVELS),
+        case(|c| c.levels[1].anchors.clear(), LEVELS),
+        case(|c| c.levels[0].anchors[1][0] = 0.0, LEVELS),
+        case(|c| c.levels[0].anchors[0][1] = -1.0, LEVELS),
+        case(|c| c.levels[0].anchors[0][0] = f32::NAN, LEVELS),
+        case(|c| c.levels[0].anchors[0][0] = f32::INFINITY, LEVELS),
+        case(
+            |c| c.canvas.width = 0,
+            "canvas 0x256, expected sides of 1 to 4096, multiples of every stride",
+        ),
+        case(
+            |c| c.canvas.height = 328,
+            "canvas 320x328, expected sides of 1 to 4096, multiples of every stride",
+        ),
+        case(
+            |c| c.canvas.width = 4112,
+            "canvas 4112x256, expected sides of 1 to 4096, multiples of every stride",
+        ),
+        case(
+            |c| c.levels[0].stride = 6,
+            "canvas 320x256, expected sides of 1 to 4096, multiples of every stride",
+        ),
+        case(
+            |c| c.classes = serde_json::from_str("[]").unwrap(),
+            "classes: no names, expected at least one",
+        ),
+        case(
+            |c| c.classes = serde_json::from_str(r#"["a","a"]"#).unwrap(),
+            "classes: name 1 stands twice",
+        ),
+        case(
+            |c| c.attributes = one_attribute("shape", "[\"round\"]"),
+            "attribute 0 has one value, expected 2 to 8",
+        ),
+        case(
+            |c| c.attributes = one_attribute("shape", "[]"),
+            "values of attribute 0: no names, expected at least one",
+        ),
+        case(
+            |c| c.attributes = one_attribute("shape", "[\"round\",\"round\"]"),
+            "values of attribute 0: name 1 stands twice",
+        ),
+        case(
+            |c| c.thresholds.score = 1.5,
+            "thresholds: score 1.5 and iou 0.45 must be in 0..=1, max_detections 300 in 1..=1000",
+        ),
+        case(
+            |c| c.thresholds.iou = f32::NAN,
+            "thresholds: score 0.25 and iou NaN must be in 0..=1, max_detections 300 in 1..=1000",
+        ),
+        case(
+            |c| c.thresholds.max_detections = 0,
+            "thresholds: score 0.25 and iou 0.45 must be in 0..=1, max_detections 0 in 1..=1000",
+        ),
+    ];
+    for Case { spoil, message } in cases {
+        let mut contract = contract();
+        spoil(&mut contract);
+        let error = contract.check().unwrap_err();
+        assert_eq!(error.to_string(), message);
+    }
+}
+
+fn one_attribute(name: &str, values: &str) -> AttributeSchema {
+    let json = std::format!(r#"[{{"name":"{name}","values":{values}}}]"#);
+    serde_json::from_str(&json).unwrap()
+}
+
+#[test]
+fn unusable_names_and_golden_fields_keep_their_inner_reason() {
+    let mut nameless = contract();
+    nameless.attributes = one_attribute(" ", r#"["a","b"]"#);
+    let reason = SchemaError::Names(NameError::Unusable { index: 0 });
+    assert_eq!(nameless.check(), Err(ContractError::Attributes(reason)));
+
+    let mut tiny = contract();
+    tiny.golden[0].size = Size::new(8, 480);
+    let reason = SpecError::Size {
+        got: Size::new(8, 480),
+    };
+    assert_eq!(tiny.check(), Err(ContractError::Golden(reason)));
+    let message = ContractError::Golden(reason).to_string();
+    assert_eq!(message, std::format!("golden: {reason}"));
+}
+
+#[test]
+fn the_largest_and_the_plainest_contract_are_legal() {
+    let mut largest = contract();
+    largest.canvas = Size::new(4096, 4096);
+    largest.thresholds.max_detections = 1000;
+    assert_eq!(largest.check(), Ok(()));
+    let mut plainest = contract();
+    plainest.attributes = AttributeSchema::default();
+    plainest.golden.clear();
+    plainest.levels.truncate(1);
+    assert_eq!(plainest.check(), Ok(()));
+    assert_eq!(plainest.head().channels_per_anchor(), 7);
+}
+
+#[test]
+fn the_head_has_the_channels_of_the_contract() {
+    let head = contract().head();
+    assert_eq!(head.value_counts, [2, 2, 6, 2, 2, 2, 2, 3, 4, 4, 2]);
+    assert_eq!(head.channels_per_anchor(), 5 + 2 + 31);
+    // Two anchors on a grid of 40 x 32, one on a grid of 20 x 16.
+    let canvas = contract().canvas;
+    assert_eq!(head.level_len(0, canvas), 2 * 38 * 40 * 32);
+    assert_eq!(head.level_len(1, canvas), 38 * 20 * 16);
+}
+
+#[test]
+fn the_fingerprint_is_fnv_1a() {
+    // Test vectors of the hash's authors (draft-eastlake-fnv, 64 bit FNV-1a).
+    for (bytes, hash) in [
+        (&b""[..], 0xcbf2_9ce4_8422_2325),
+        (b"a", 0xaf63_dc4c_8601_ec8c),
+        (b"foobar", 0x8594_4171_f739_67e8),
+    ] {
+        assert_eq!(fnv1a(bytes), hash);
+    }
+}
