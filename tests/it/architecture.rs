@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use tests::root;
 
 /// The packages of this project that each of them may depend on.
 const MAY_KNOW: [(&str, &[&str]); 4] = [
@@ -36,10 +37,6 @@ const NAMED_IN: [(&str, &[&str]); 2] = [
         ],
     ),
 ];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the root").to_path_buf()
-}
 
 fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))

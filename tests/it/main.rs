@@ -1,1 +1,6 @@
 //! What crosses crates.
+
+mod architecture;
+mod embedded;
+#[cfg(feature = "torch")]
+mod end_to_end;
