@@ -79,7 +79,11 @@ impl RunState {
         HeadSpec {
             levels: self.levels.clone(),
             n_classes: self.classes.len(),
-            value_counts: self.schema.value_counts().map(|count| count as u8).collect(),
+            value_counts: self
+                .schema
+                .value_counts()
+                .map(|count| count as u8)
+                .collect(),
         }
     }
 
@@ -108,30 +112,46 @@ impl Checkpoint {
     /// # Errors
     /// When the disk refuses; an older file at `path` stays.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        let io = |source| CheckpointError::Io { path: path.to_path_buf(), source };
+        let io = |source| CheckpointError::Io {
+            path: path.to_path_buf(),
+            source,
+        };
         let mut blobs: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
-        for (prefix, tensors) in [("weights", &self.weights), ("ema", &self.ema), ("momentum", &self.momentum)] {
+        for (prefix, tensors) in [
+            ("weights", &self.weights),
+            ("ema", &self.ema),
+            ("momentum", &self.momentum),
+        ] {
             for (name, tensor) in tensors {
                 blobs.push((format!("{prefix}.{name}"), shape(tensor), bytes(tensor)));
             }
         }
-        let format = |reason: String| CheckpointError::Format { path: path.to_path_buf(), reason };
+        let format = |reason: String| CheckpointError::Format {
+            path: path.to_path_buf(),
+            reason,
+        };
         let views = blobs
             .iter()
             .map(|(name, shape, bytes)| {
                 let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
-                view.map(|view| (name.clone(), view)).map_err(|e| format(format!("{name}: {e}")))
+                view.map(|view| (name.clone(), view))
+                    .map_err(|e| format(format!("{name}: {e}")))
             })
             .collect::<Result<Vec<_>, _>>()?;
         let run = serde_json::to_string(&self.run).map_err(|e| format(e.to_string()))?;
         let metadata = HashMap::from([(RUN_KEY.to_owned(), run)]);
-        let file = safetensors::serialize(views, Some(metadata)).map_err(|e| format(e.to_string()))?;
+        let file =
+            safetensors::serialize(views, Some(metadata)).map_err(|e| format(e.to_string()))?;
         let part = path.with_extension("part");
         let mut out = fs::File::create(&part).map_err(io)?;
-        out.write_all(&file).and_then(|()| out.sync_all()).map_err(io)?;
+        out.write_all(&file)
+            .and_then(|()| out.sync_all())
+            .map_err(io)?;
         fs::rename(&part, path).map_err(io)?;
         if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            fs::File::open(folder).and_then(|f| f.sync_all()).map_err(io)?;
+            fs::File::open(folder)
+                .and_then(|f| f.sync_all())
+                .map_err(io)?;
         }
         Ok(())
     }
@@ -141,34 +161,58 @@ impl Checkpoint {
     /// # Errors
     /// When it cannot be read, is no safetensors file, is not ours, or is newer.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
-        let file = fs::read(path)
-            .map_err(|source| CheckpointError::Io { path: path.to_path_buf(), source })?;
-        let format = |reason: String| CheckpointError::Format { path: path.to_path_buf(), reason };
+        let file = fs::read(path).map_err(|source| CheckpointError::Io {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let format = |reason: String| CheckpointError::Format {
+            path: path.to_path_buf(),
+            reason,
+        };
         let (_, metadata) = SafeTensors::read_metadata(&file)
             .map_err(|e| format(format!("expected a safetensors checkpoint: {e}")))?;
         let run = metadata
             .metadata()
             .as_ref()
             .and_then(|m| m.get(RUN_KEY))
-            .ok_or_else(|| format(format!("expected metadata {RUN_KEY:?}, found none: not a checkpoint of leuko-host")))?;
+            .ok_or_else(|| {
+                format(format!(
+                    "expected metadata {RUN_KEY:?}, found none: not a checkpoint of leuko-host"
+                ))
+            })?;
         let run: RunState =
             serde_json::from_str(run).map_err(|e| format(format!("metadata {RUN_KEY:?}: {e}")))?;
         if run.version != VERSION {
-            return Err(format(format!("checkpoint version {}, expected {VERSION}", run.version)));
+            return Err(format(format!(
+                "checkpoint version {}, expected {VERSION}",
+                run.version
+            )));
         }
         let tensors = SafeTensors::deserialize(&file).map_err(|e| format(e.to_string()))?;
-        let mut checkpoint =
-            Self { run, weights: BTreeMap::new(), ema: BTreeMap::new(), momentum: BTreeMap::new() };
+        let mut checkpoint = Self {
+            run,
+            weights: BTreeMap::new(),
+            ema: BTreeMap::new(),
+            momentum: BTreeMap::new(),
+        };
         for (name, view) in tensors.tensors() {
             let (prefix, rest) = name.split_once('.').unwrap_or((&name, ""));
             let group = match prefix {
                 "weights" => &mut checkpoint.weights,
                 "ema" => &mut checkpoint.ema,
                 "momentum" => &mut checkpoint.momentum,
-                _ => return Err(format(format!("tensor {name:?}, expected weights., ema. or momentum."))),
+                _ => {
+                    return Err(format(format!(
+                        "tensor {name:?}, expected weights., ema. or momentum."
+                    )));
+                }
             };
-            let tensor = tensor(&view)
-                .ok_or_else(|| format(format!("tensor {name:?} is {:?}, expected F32", view.dtype())))?;
+            let tensor = tensor(&view).ok_or_else(|| {
+                format(format!(
+                    "tensor {name:?} is {:?}, expected F32",
+                    view.dtype()
+                ))
+            })?;
             group.insert(rest.to_owned(), tensor);
         }
         Ok(checkpoint)
@@ -192,8 +236,14 @@ impl Checkpoint {
 /// When it cannot be read.
 pub fn sha256_of(path: &Path) -> Result<String, CheckpointError> {
     use sha2::{Digest, Sha256};
-    let bytes = fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_path_buf(), source })?;
-    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    let bytes = fs::read(path).map_err(|source| CheckpointError::Io {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    Ok(Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 /// The network in `store`.
@@ -205,13 +255,20 @@ pub fn build(store: &nn::VarStore, variant: Variant, head: &HeadSpec) -> Yolov5 
 ///
 /// # Errors
 /// When a variable has no value or one of another shape; nothing is guessed.
-pub fn fill(store: &mut nn::VarStore, values: &BTreeMap<String, Tensor>) -> Result<(), CheckpointError> {
+pub fn fill(
+    store: &mut nn::VarStore,
+    values: &BTreeMap<String, Tensor>,
+) -> Result<(), CheckpointError> {
     let wrong = CheckpointError::Weights;
     for (name, mut variable) in store.variables() {
-        let value = values.get(&name).ok_or_else(|| wrong(format!("weight {name:?} is missing")))?;
+        let value = values
+            .get(&name)
+            .ok_or_else(|| wrong(format!("weight {name:?} is missing")))?;
         if value.size() != variable.size() {
             let (expected, found) = (variable.size(), value.size());
-            return Err(wrong(format!("weight {name:?}: expected {expected:?}, found {found:?}")));
+            return Err(wrong(format!(
+                "weight {name:?}: expected {expected:?}, found {found:?}"
+            )));
         }
         tch::no_grad(|| variable.copy_(value));
     }
@@ -222,7 +279,10 @@ pub fn fill(store: &mut nn::VarStore, values: &BTreeMap<String, Tensor>) -> Resu
 pub fn fill_where_fitting(store: &nn::VarStore, values: &BTreeMap<String, Tensor>) -> Vec<String> {
     let mut left: Vec<String> = Vec::new();
     for (name, mut variable) in store.variables() {
-        match values.get(&name).filter(|value| value.size() == variable.size()) {
+        match values
+            .get(&name)
+            .filter(|value| value.size() == variable.size())
+        {
             Some(value) => tch::no_grad(|| variable.copy_(value)),
             None => left.push(name),
         }
@@ -237,14 +297,22 @@ fn shape(tensor: &Tensor) -> Vec<usize> {
 
 /// The elements in row-major order.
 pub fn floats(tensor: &Tensor) -> Vec<f32> {
-    let flat = tensor.detach().to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous().view(-1);
+    let flat = tensor
+        .detach()
+        .to_device(tch::Device::Cpu)
+        .to_kind(Kind::Float)
+        .contiguous()
+        .view(-1);
     let mut out = vec![0.0_f32; flat.numel()];
     flat.copy_data(&mut out, flat.numel());
     out
 }
 
 fn bytes(tensor: &Tensor) -> Vec<u8> {
-    floats(tensor).into_iter().flat_map(f32::to_le_bytes).collect()
+    floats(tensor)
+        .into_iter()
+        .flat_map(f32::to_le_bytes)
+        .collect()
 }
 
 fn tensor(view: &TensorView<'_>) -> Option<Tensor> {

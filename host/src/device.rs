@@ -25,11 +25,16 @@ pub fn load_cuda() -> Option<libloading::os::unix::Library> {
 /// # Errors
 /// When another word is given or the card is not there: it never falls back silently.
 pub fn parse(text: &str) -> Result<Device, DeviceError> {
-    let error = |reason: String| DeviceError { wanted: text.to_owned(), reason };
+    let error = |reason: String| DeviceError {
+        wanted: text.to_owned(),
+        reason,
+    };
     let card = |index: usize| {
         let count = Cuda::device_count();
         if !Cuda::is_available() {
-            Err(error("libtorch finds no CUDA card or was installed without CUDA".to_owned()))
+            Err(error(
+                "libtorch finds no CUDA card or was installed without CUDA".to_owned(),
+            ))
         } else if index as i64 >= count {
             Err(error(format!("there are {count} cards, counted from 0")))
         } else {
@@ -40,7 +45,10 @@ pub fn parse(text: &str) -> Result<Device, DeviceError> {
         "auto" => Ok(Device::cuda_if_available()),
         "cpu" => Ok(Device::Cpu),
         "cuda" => card(0),
-        _ => match text.strip_prefix("cuda:").and_then(|index| index.parse().ok()) {
+        _ => match text
+            .strip_prefix("cuda:")
+            .and_then(|index| index.parse().ok())
+        {
             Some(index) => card(index),
             None => Err(error("expected auto, cpu, cuda or cuda:N".to_owned())),
         },

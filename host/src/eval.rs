@@ -59,8 +59,14 @@ impl Evaluator<'_> {
     pub fn heads(&self, canvas: &[u8]) -> Vec<Vec<f32>> {
         let (height, width) = (i64::from(self.canvas.height), i64::from(self.canvas.width));
         tch::no_grad(|| {
-            let input = Tensor::from_slice(canvas).view([1, 3, height, width]).to_device(self.device);
-            self.network.forward(&scaled(&input), false).iter().map(floats).collect()
+            let input = Tensor::from_slice(canvas)
+                .view([1, 3, height, width])
+                .to_device(self.device);
+            self.network
+                .forward(&scaled(&input), false)
+                .iter()
+                .map(floats)
+                .collect()
         })
     }
 
@@ -74,19 +80,46 @@ impl Evaluator<'_> {
         name: &str,
         thresholds: &Thresholds,
     ) -> Result<Found, EvalError> {
-        let (fit, canvas) = picture.on_canvas(self.fit, self.canvas).ok_or_else(|| PictureError {
-            path: name.into(),
-            reason: format!("size {}, sides must be 1 to {}", picture.size, shared::fit::SIDE_MAX),
-        })?;
+        let (fit, canvas) =
+            picture
+                .on_canvas(self.fit, self.canvas)
+                .ok_or_else(|| PictureError {
+                    path: name.into(),
+                    reason: format!(
+                        "size {}, sides must be 1 to {}",
+                        picture.size,
+                        shared::fit::SIDE_MAX
+                    ),
+                })?;
         let heads = self.heads(&canvas);
-        self.decode(&fit, &heads, thresholds).map_err(|source| EvalError::Head { image: name.to_owned(), source })
+        self.decode(&fit, &heads, thresholds)
+            .map_err(|source| EvalError::Head {
+                image: name.to_owned(),
+                source,
+            })
     }
 
-    fn decode(&self, fit: &Fit, heads: &[Vec<f32>], thresholds: &Thresholds) -> Result<Found, HeadError> {
+    fn decode(
+        &self,
+        fit: &Fit,
+        heads: &[Vec<f32>],
+        thresholds: &Thresholds,
+    ) -> Result<Found, HeadError> {
         let heads: Vec<&[f32]> = heads.iter().map(Vec::as_slice).collect();
         let mut candidates: Box<heapless::Vec<Candidate, CANDIDATES_MAX>> = Box::default();
         let mut found: Box<heapless::Vec<Detection, DETECTIONS_MAX>> = Box::default();
-        let dropped = detections(self.head, fit, &heads, thresholds, &mut *candidates, &mut *found)?;
-        Ok(Found { size: fit.image(), dropped, detections: found.to_vec() })
+        let dropped = detections(
+            self.head,
+            fit,
+            &heads,
+            thresholds,
+            &mut *candidates,
+            &mut *found,
+        )?;
+        Ok(Found {
+            size: fit.image(),
+            dropped,
+            detections: found.to_vec(),
+        })
     }
 }

@@ -40,13 +40,21 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(DataError::Write { .. }) = error.downcast_ref() {
         return Some(6);
     }
-    let bad_data = error.is::<DataError>() || error.is::<PictureError>() || error.is::<DetectionsError>() || error.is::<ScoreError>();
+    let bad_data = error.is::<DataError>()
+        || error.is::<PictureError>()
+        || error.is::<DetectionsError>()
+        || error.is::<ScoreError>();
     let bad_model = error.is::<OnnxError>();
     let device = error.is::<DeviceError>();
-    [(bad_data, 3), (bad_model, 4), (device, 5)].into_iter().find_map(|(is, code)| is.then_some(code))
+    [(bad_data, 3), (bad_model, 4), (device, 5)]
+        .into_iter()
+        .find_map(|(is, code)| is.then_some(code))
 }
 
 fn is_disk(error: &io::Error) -> bool {
     use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    matches!(error.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded | PermissionDenied)
+    matches!(
+        error.kind(),
+        StorageFull | ReadOnlyFilesystem | QuotaExceeded | PermissionDenied
+    )
 }

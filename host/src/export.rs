@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use heapless::String as Fixed;
 use shared::contract::{
-    CONTRACT_VERSION, GoldenCell, GoldenField, MAX_GOLDEN_CELLS, ModelContract, Precision, Provenance,
-    fnv1a, golden_spec,
+    CONTRACT_VERSION, GoldenCell, GoldenField, MAX_GOLDEN_CELLS, ModelContract, Precision,
+    Provenance, fnv1a, golden_spec,
 };
 use shared::geometry::Size;
 use shared::head::Thresholds;
@@ -60,11 +60,19 @@ pub fn contract_of(
     let device = tch::Device::Cpu;
     let (_store, network) = checkpoint.network(device)?;
     let head = run.head();
-    let evaluator =
-        Evaluator { network: &network, head: &head, fit: contract.fit, canvas: contract.canvas, device };
+    let evaluator = Evaluator {
+        network: &network,
+        head: &head,
+        fit: contract.fit,
+        canvas: contract.canvas,
+        device,
+    };
     for seed in GOLDEN {
         let field = golden_field(&evaluator, seed, &thresholds)?;
-        contract.golden.push(field).map_err(|_| anyhow::anyhow!("too many golden fields"))?;
+        contract
+            .golden
+            .push(field)
+            .map_err(|_| anyhow::anyhow!("too many golden fields"))?;
     }
     Ok(contract)
 }
@@ -102,15 +110,29 @@ fn golden_field(
     let found = evaluator.detect(&picture, "golden field", thresholds)?;
     let (_, canvas) = picture
         .on_canvas(evaluator.fit, evaluator.canvas)
-        .ok_or_else(|| anyhow::anyhow!("a field of {GOLDEN_SIZE} does not fit on {}", evaluator.canvas))?;
+        .ok_or_else(|| {
+            anyhow::anyhow!(
+                "a field of {GOLDEN_SIZE} does not fit on {}",
+                evaluator.canvas
+            )
+        })?;
     let mut canvas_fnv = Fixed::new();
     write!(canvas_fnv, "{:016x}", fnv1a(&canvas))?;
-    let cells = found.detections.iter().take(MAX_GOLDEN_CELLS).map(|d| GoldenCell {
-        class: d.class.0,
-        score: d.score.get(),
-        xyxy: d.bbox.xyxy(),
-    });
-    Ok(GoldenField { seed, size: GOLDEN_SIZE, canvas_fnv, cells: cells.collect() })
+    let cells = found
+        .detections
+        .iter()
+        .take(MAX_GOLDEN_CELLS)
+        .map(|d| GoldenCell {
+            class: d.class.0,
+            score: d.score.get(),
+            xyxy: d.bbox.xyxy(),
+        });
+    Ok(GoldenField {
+        seed,
+        size: GOLDEN_SIZE,
+        canvas_fnv,
+        cells: cells.collect(),
+    })
 }
 
 /// The phantom field of a seed, as the station draws it.
@@ -119,5 +141,8 @@ fn drawn(seed: u64) -> anyhow::Result<Picture> {
     let mut truth: heapless::Vec<PhantomCell, { MAX_WHITE_CELLS as usize }> = heapless::Vec::new();
     let mut view = RgbViewMut::new(&mut bytes, GOLDEN_SIZE)?;
     draw_field(&golden_spec(seed, GOLDEN_SIZE), &mut view, &mut truth)?;
-    Ok(Picture { bytes, size: GOLDEN_SIZE })
+    Ok(Picture {
+        bytes,
+        size: GOLDEN_SIZE,
+    })
 }

@@ -1,8 +1,8 @@
 //! Augmented batches, made ahead by worker threads in an order that no thread decides.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, OnceLock};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use shared::fit::FitKind;
@@ -54,7 +54,13 @@ impl<'a> Loader<'a> {
     /// Keeps at most `cache_bytes` of fitted pictures; the rest is decoded again each time.
     pub fn new(samples: Vec<&'a Sample>, kind: FitKind, canvas: Size, cache_bytes: usize) -> Self {
         let fitted = samples.iter().map(|_| OnceLock::new()).collect();
-        Self { samples, fitted, room: AtomicUsize::new(cache_bytes), kind, canvas }
+        Self {
+            samples,
+            fitted,
+            room: AtomicUsize::new(cache_bytes),
+            kind,
+            canvas,
+        }
     }
 
     /// Pictures in all.
@@ -103,7 +109,9 @@ impl<'a> Loader<'a> {
                 })
                 .collect();
             for index in 0..chunks.len() {
-                let batch = lanes[index % workers].recv().expect("a worker sends every batch it owns")?;
+                let batch = lanes[index % workers]
+                    .recv()
+                    .expect("a worker sends every batch it owns")?;
                 if !each(batch) {
                     break;
                 }
@@ -140,7 +148,11 @@ impl<'a> Loader<'a> {
         let fitted = Arc::new(fit(self.samples[index], self.kind, self.canvas)?);
         let bytes = fitted.picture.bytes.len();
         let room = |room: usize| room.checked_sub(bytes);
-        if self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok() {
+        if self
+            .room
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
+            .is_ok()
+        {
             // A second worker may have been faster; both made the same picture.
             let _ = self.fitted[index].set(Arc::clone(&fitted));
         }
@@ -153,23 +165,37 @@ fn fit(sample: &Sample, kind: FitKind, canvas: Size) -> Result<Fitted, PictureEr
     let picture = Picture::open(&sample.image)?;
     let reason = || PictureError {
         path: sample.image.clone(),
-        reason: format!("size {}, expected {} as the labels say", picture.size, sample.size),
+        reason: format!(
+            "size {}, expected {} as the labels say",
+            picture.size, sample.size
+        ),
     };
     if picture.size != sample.size {
         return Err(reason());
     }
-    let inner = shared::fit::Fit::new(kind, picture.size, canvas).ok_or_else(reason)?.inner();
-    let (fit, bytes) = picture.on_canvas(FitKind::Stretch, inner).ok_or_else(reason)?;
+    let inner = shared::fit::Fit::new(kind, picture.size, canvas)
+        .ok_or_else(reason)?
+        .inner();
+    let (fit, bytes) = picture
+        .on_canvas(FitKind::Stretch, inner)
+        .ok_or_else(reason)?;
     let cells = sample
         .cells
         .iter()
         .filter_map(|cell| {
             let bbox = fit.canvas_from_image(&cell.bbox)?;
             let class = cell.class.map(|class| class.0);
-            let target =
-                Target { image: 0, class, cxcywh: [0.0; 4], attributes: cell.attributes };
+            let target = Target {
+                image: 0,
+                class,
+                cxcywh: [0.0; 4],
+                attributes: cell.attributes,
+            };
             Some((bbox.xyxy(), target))
         })
         .collect();
-    Ok(Fitted { picture: Planar { bytes, size: inner }, cells })
+    Ok(Fitted {
+        picture: Planar { bytes, size: inner },
+        cells,
+    })
 }

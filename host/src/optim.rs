@@ -72,10 +72,19 @@ impl Schedule {
         let lr = self.lr0 * (falling * (1.0 - self.lrf) + self.lrf);
         let accumulate = (self.nominal_batch as f64 / batch as f64).round().max(1.0);
         let warmup = (self.warmup_epochs * per_epoch as f64).round();
-        let warmup = if self.warmup_epochs > 0.0 { warmup.max(100.0) } else { 0.0 };
+        let warmup = if self.warmup_epochs > 0.0 {
+            warmup.max(100.0)
+        } else {
+            0.0
+        };
         let at = at as f64;
         if at >= warmup {
-            return Pace { lr, bias_lr: lr, momentum: self.momentum, accumulate: accumulate as usize };
+            return Pace {
+                lr,
+                bias_lr: lr,
+                momentum: self.momentum,
+                accumulate: accumulate as usize,
+            };
         }
         let between = |from: f64, to: f64| from + (to - from) * at / warmup;
         Pace {
@@ -114,8 +123,20 @@ impl Sgd {
             .filter(|(_, variable)| variable.requires_grad())
             .map(|(name, parameter)| {
                 let is_bias = name.ends_with(".bias");
-                let decay = if parameter.dim() > 1 { schedule.decay(batch) } else { 0.0 };
-                (name, Group { parameter, is_bias, decay, momentum: None })
+                let decay = if parameter.dim() > 1 {
+                    schedule.decay(batch)
+                } else {
+                    0.0
+                };
+                (
+                    name,
+                    Group {
+                        parameter,
+                        is_bias,
+                        decay,
+                        momentum: None,
+                    },
+                )
             })
             .collect();
         Self { groups }
@@ -126,10 +147,18 @@ impl Sgd {
     /// Returns the norm before clipping; when it is not finite nothing is stepped, only cleared.
     pub fn step(&mut self, pace: &Pace, norm_max: f64) -> f64 {
         tch::no_grad(|| {
-            let gradients: Vec<Tensor> =
-                self.groups.values().map(|g| g.parameter.grad()).filter(Tensor::defined).collect();
+            let gradients: Vec<Tensor> = self
+                .groups
+                .values()
+                .map(|g| g.parameter.grad())
+                .filter(Tensor::defined)
+                .collect();
             let squares: Vec<Tensor> = gradients.iter().map(|g| g.norm()).collect();
-            let norm = if squares.is_empty() { 0.0 } else { Tensor::stack(&squares, 0).norm().double_value(&[]) };
+            let norm = if squares.is_empty() {
+                0.0
+            } else {
+                Tensor::stack(&squares, 0).norm().double_value(&[])
+            };
             if norm.is_finite() {
                 let shrink = (norm_max / (norm + 1e-6)).min(1.0);
                 for group in self.groups.values_mut() {
@@ -191,7 +220,11 @@ pub struct Ema {
 impl Ema {
     /// Starts as a copy of `store`.
     pub fn new(store: &nn::VarStore) -> Self {
-        let shadow = store.variables().into_iter().map(|(name, v)| (name, v.detach().copy())).collect();
+        let shadow = store
+            .variables()
+            .into_iter()
+            .map(|(name, v)| (name, v.detach().copy()))
+            .collect();
         Self { shadow, updates: 0 }
     }
 
@@ -233,7 +266,10 @@ mod tests {
     fn the_rate_warms_up_and_falls() {
         let schedule = Schedule::default();
         let first = schedule.pace(0, 50, 100, 8);
-        assert_eq!((first.lr, first.bias_lr, first.momentum, first.accumulate), (0.0, 0.1, 0.8, 1));
+        assert_eq!(
+            (first.lr, first.bias_lr, first.momentum, first.accumulate),
+            (0.0, 0.1, 0.8, 1)
+        );
         let warm = schedule.pace(150, 50, 100, 8);
         assert_eq!(warm.accumulate, 8);
         assert!((warm.lr - 0.01 * (0.97 * 0.99 + 0.01)).abs() < 1e-12);
@@ -247,9 +283,18 @@ mod tests {
     fn a_step_is_nesterov_s() {
         let store = nn::VarStore::new(tch::Device::Cpu);
         let x = store.root().var("x", &[1, 1], nn::Init::Const(1.0));
-        let schedule = Schedule { weight_decay: 0.01, nominal_batch: 1, ..Schedule::default() };
+        let schedule = Schedule {
+            weight_decay: 0.01,
+            nominal_batch: 1,
+            ..Schedule::default()
+        };
         let mut sgd = Sgd::new(&store, &schedule, 1);
-        let pace = Pace { lr: 0.1, bias_lr: 0.1, momentum: 0.9, accumulate: 1 };
+        let pace = Pace {
+            lr: 0.1,
+            bias_lr: 0.1,
+            momentum: 0.9,
+            accumulate: 1,
+        };
         let (mut expected, mut velocity) = (1.0_f64, 0.0_f64);
         for _ in 0..2 {
             x.square().sum(tch::Kind::Float).backward();

@@ -36,7 +36,10 @@ impl Picture {
     /// # Errors
     /// When it cannot be read, is of another format, or is larger than the limits.
     pub fn open(path: &Path) -> Result<Self, PictureError> {
-        let error = |reason: String| PictureError { path: path.to_path_buf(), reason };
+        let error = |reason: String| PictureError {
+            path: path.to_path_buf(),
+            reason,
+        };
         let mut reader = ImageReader::open(path)
             .and_then(ImageReader::with_guessed_format)
             .map_err(|e| error(e.to_string()))?;
@@ -45,8 +48,14 @@ impl Picture {
         limits.max_image_height = Some(SIDE_MAX);
         limits.max_alloc = Some(DECODE_BYTES_MAX);
         reader.limits(limits);
-        let rgb = reader.decode().map_err(|e| error(e.to_string()))?.into_rgb8();
-        Ok(Self { size: Size::new(rgb.width(), rgb.height()), bytes: rgb.into_raw() })
+        let rgb = reader
+            .decode()
+            .map_err(|e| error(e.to_string()))?
+            .into_rgb8();
+        Ok(Self {
+            size: Size::new(rgb.width(), rgb.height()),
+            bytes: rgb.into_raw(),
+        })
     }
 
     /// The bytes, to read.

@@ -51,7 +51,8 @@ impl Validation {
     pub fn fitness(&self) -> f64 {
         let detection = 0.1 * self.map50.or(self.cell_ap50).unwrap_or(0.0)
             + 0.9 * self.map50_95.or(self.cell_ap50_95).unwrap_or(0.0);
-        self.attribute_f1.map_or(detection, |f1| (detection + f1) / 2.0)
+        self.attribute_f1
+            .map_or(detection, |f1| (detection + f1) / 2.0)
     }
 
     fn of(report: &ScoreReport) -> Self {
@@ -79,7 +80,13 @@ pub fn validate(
     samples: &[&Sample],
     data: &Dataset,
 ) -> Result<Validation, ValidationError> {
-    let evaluator = Evaluator { network, head, fit: plan.fit, canvas: plan.canvas, device };
+    let evaluator = Evaluator {
+        network,
+        head,
+        fit: plan.fit,
+        canvas: plan.canvas,
+        device,
+    };
     score_split(&evaluator, samples, data, &Thresholds::EVALUATION).map(|r| Validation::of(&r))
 }
 
@@ -108,5 +115,11 @@ pub fn score_split(
         });
     }
     let options = ScoreOptions::default();
-    Ok(score_samples(samples, &findings, &data.classes, &data.schema, &options)?)
+    Ok(score_samples(
+        samples,
+        &findings,
+        &data.classes,
+        &data.schema,
+        &options,
+    )?)
 }

@@ -40,11 +40,21 @@ const NAMED_IN: [(&str, &[&str]); 2] = [
 
 fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .args([
+            "metadata",
+            "--no-deps",
+            "--format-version",
+            "1",
+            "--offline",
+        ])
         .current_dir(root())
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
     metadata["packages"].as_array().expect("a list").clone()
 }
@@ -52,7 +62,9 @@ fn packages() -> Vec<Value> {
 fn dependencies(package: &Value, kind: Option<&str>) -> Vec<String> {
     let all = package["dependencies"].as_array().expect("a list").iter();
     let of_kind = all.filter(|d| d["kind"].as_str() == kind);
-    of_kind.map(|d| d["name"].as_str().expect("a name").to_owned()).collect()
+    of_kind
+        .map(|d| d["name"].as_str().expect("a name").to_owned())
+        .collect()
 }
 
 #[test]
@@ -60,10 +72,16 @@ fn arrows_between_packages_point_one_way() {
     let packages = packages();
     assert_eq!(packages.len(), MAY_KNOW.len());
     for (name, may_know) in MAY_KNOW {
-        let package = packages.iter().find(|p| p["name"] == name).expect("the package is there");
+        let package = packages
+            .iter()
+            .find(|p| p["name"] == name)
+            .expect("the package is there");
         for other in dependencies(package, None) {
             let ours = MAY_KNOW.iter().any(|(known, _)| *known == other);
-            assert!(!ours || may_know.contains(&other.as_str()), "{name} depends on {other}");
+            assert!(
+                !ours || may_know.contains(&other.as_str()),
+                "{name} depends on {other}"
+            );
         }
     }
 }
@@ -71,7 +89,10 @@ fn arrows_between_packages_point_one_way() {
 #[test]
 fn shared_depends_on_nothing_that_needs_a_system() {
     let packages = packages();
-    let shared = packages.iter().find(|p| p["name"] == "shared").expect("the package is there");
+    let shared = packages
+        .iter()
+        .find(|p| p["name"] == "shared")
+        .expect("the package is there");
     let mut found = dependencies(shared, None);
     found.sort();
     assert_eq!(found, SHARED_DEPENDENCIES);
@@ -81,12 +102,20 @@ fn shared_depends_on_nothing_that_needs_a_system() {
 fn a_runtime_is_named_only_where_it_belongs() {
     for (runtime, places) in NAMED_IN {
         for file in sources(&root()) {
-            let relative = file.strip_prefix(root()).expect("inside").to_string_lossy().into_owned();
-            if relative.starts_with("tests/") || places.iter().any(|place| relative.starts_with(place)) {
+            let relative = file
+                .strip_prefix(root())
+                .expect("inside")
+                .to_string_lossy()
+                .into_owned();
+            if relative.starts_with("tests/")
+                || places.iter().any(|place| relative.starts_with(place))
+            {
                 continue;
             }
             let text = fs::read_to_string(&file).expect("a source file is readable");
-            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let code = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
             let line = code.enumerate().find(|(_, line)| line.contains(runtime));
             assert!(line.is_none(), "{relative} names {runtime}: {line:?}");
         }

@@ -10,7 +10,9 @@ use edge::replay::{Paths, RECORDS, replay};
 use edge::tract::TractNetwork;
 use host::augment::{Augmentation, ColourJitter};
 use host::checkpoint::{Checkpoint, sha256_of};
-use host::dataset::{Dataset, PhantomLook, PhantomPlan, PhantomSchema, Sample, Split, draw_phantoms};
+use host::dataset::{
+    Dataset, PhantomLook, PhantomPlan, PhantomSchema, Sample, Split, draw_phantoms,
+};
 use host::detections::{ForeignAttributes, read_detections};
 use host::eval::Evaluator;
 use host::export::{contract_of, onnx_of};
@@ -35,7 +37,10 @@ fn fields(folder: &Path) -> Dataset {
         schema: PhantomSchema::Wbcatt,
     };
     let mut data = draw_phantoms(&plan, folder).expect("fields can be drawn");
-    let again = |sample: &Sample| Sample { split: Split::Val, ..sample.clone() };
+    let again = |sample: &Sample| Sample {
+        split: Split::Val,
+        ..sample.clone()
+    };
     let val: Vec<Sample> = data.samples.iter().map(again).collect();
     data.samples.extend(val);
     data
@@ -46,15 +51,15 @@ fn plan() -> TrainPlan {
         variant: Variant::N,
         canvas: Size::new(96, 96),
         fit: FitKind::Letterbox,
-        epochs: 80,
-        batch: 4,
+        epochs: 150,
+        batch: 8,
         seed: 1,
         close_mosaic: 0,
         schedule: Schedule {
             lr0: 0.05,
             lrf: 0.2,
             warmup_epochs: 0.0,
-            nominal_batch: 4,
+            nominal_batch: 8,
             ..Schedule::default()
         },
         augmentation: Augmentation {
@@ -62,20 +67,29 @@ fn plan() -> TrainPlan {
             translate: 0.02,
             scale: [0.95, 1.05],
             turns: false,
-            colour: ColourJitter { hue: 0.0, saturation: 0.1, value: 0.1 },
+            colour: ColourJitter {
+                hue: 0.0,
+                saturation: 0.1,
+                value: 0.1,
+            },
             ..Augmentation::LOW
         },
-        weights: LossWeights { bbox: 0.05, objectness: 8.0, class: 4.0, attribute: 0.25 },
+        weights: LossWeights {
+            bbox: 0.05,
+            objectness: 8.0,
+            class: 4.0,
+            attribute: 0.25,
+        },
     }
 }
 
-fn trained(data: &Dataset, plan: TrainPlan, out: &Path) -> Checkpoint {
+fn trained(data: &Dataset, plan: TrainPlan, validate_every: usize, out: &Path) -> Checkpoint {
     let options = TrainOptions {
         out: out.to_path_buf(),
         device: Device::Cpu,
         workers: 1,
         cache_bytes: 64 << 20,
-        validate_every: plan.epochs,
+        validate_every,
     };
     let stop = AtomicBool::new(false);
     train(data, plan, Start::Nothing, &options, &stop, |_| ()).expect("training runs");
@@ -86,7 +100,7 @@ fn trained(data: &Dataset, plan: TrainPlan, out: &Path) -> Checkpoint {
 fn what_the_trainer_learned_the_station_finds() {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let data = fields(&folder.path().join("fields"));
-    let checkpoint = trained(&data, plan(), folder.path());
+    let checkpoint = trained(&data, plan(), usize::MAX, folder.path());
     let head = checkpoint.run.head();
     let (_store, network) = checkpoint.network(Device::Cpu).expect("the weights fit");
     let evaluator = Evaluator {
@@ -97,9 +111,14 @@ fn what_the_trainer_learned_the_station_finds() {
         device: Device::Cpu,
     };
     let samples: Vec<&Sample> = data.split(Split::Val).collect();
-    let by_host = score_split(&evaluator, &samples, &data, &Thresholds::EVALUATION).expect("scored");
-    let cell_ap50 = |report: &host::score::ScoreReport| report.cell.yolov5.as_ref().expect("truth").ap50;
-    assert!(cell_ap50(&by_host) >= 0.99, "eight pictures are learned by heart:\n{by_host}");
+    let by_host =
+        score_split(&evaluator, &samples, &data, &Thresholds::EVALUATION).expect("scored");
+    let cell_ap50 =
+        |report: &host::score::ScoreReport| report.cell.yolov5.as_ref().expect("truth").ap50;
+    assert!(
+        cell_ap50(&by_host) >= 0.99,
+        "eight pictures are learned by heart:\n{by_host}"
+    );
 
     let sha256 = sha256_of(&last_checkpoint(folder.path())).expect("a file");
     let contract =
@@ -114,7 +133,10 @@ fn what_the_trainer_learned_the_station_finds() {
     let network = TractNetwork::load(&file).expect("the station takes the model");
     let mut detector = Detector::new(Box::new(network));
     let report = edge::check::check(&mut detector, "model.onnx", file.sha256()).expect("it runs");
-    assert!(report.passed, "the station's self-test on the exported model:\n{report}");
+    assert!(
+        report.passed,
+        "the station's self-test on the exported model:\n{report}"
+    );
 
     detector.set_thresholds(Thresholds::EVALUATION);
     let paths = Paths {
@@ -131,14 +153,29 @@ fn what_the_trainer_learned_the_station_finds() {
     )
     .expect("the host reads what the station wrote");
     let options = ScoreOptions::default();
-    let by_edge = score_samples(&samples, &found.pictures, &data.classes, &data.schema, &options)
-        .expect("scored");
+    let by_edge = score_samples(
+        &samples,
+        &found.pictures,
+        &data.classes,
+        &data.schema,
+        &options,
+    )
+    .expect("scored");
     assert_eq!(by_edge.pictures, by_host.pictures);
-    assert!((cell_ap50(&by_edge) - cell_ap50(&by_host)).abs() <= 0.002, "{by_host}\n{by_edge}");
+    assert!(
+        (cell_ap50(&by_edge) - cell_ap50(&by_host)).abs() <= 0.002,
+        "{by_host}\n{by_edge}"
+    );
     let difference = |a: Option<f64>, b: Option<f64>| (a.unwrap_or(0.0) - b.unwrap_or(0.0)).abs();
     let (host, edge) = (by_host.mean, by_edge.mean);
-    assert!(difference(host.yolov5_map50_95, edge.yolov5_map50_95) <= 0.002, "{by_host}\n{by_edge}");
-    assert!(difference(host.attribute_macro_f1, edge.attribute_macro_f1) <= 0.002, "{by_host}\n{by_edge}");
+    assert!(
+        difference(host.yolov5_map50_95, edge.yolov5_map50_95) <= 0.002,
+        "{by_host}\n{by_edge}"
+    );
+    assert!(
+        difference(host.attribute_macro_f1, edge.attribute_macro_f1) <= 0.002,
+        "{by_host}\n{by_edge}"
+    );
 }
 
 /// Raw heads of tch and of tract, on the canvases of all samples.
@@ -146,12 +183,21 @@ fn heads_are_equal(evaluator: &Evaluator<'_>, mut network: TractNetwork, samples
     let mut buffers = HeadBuffers::new(network.contract());
     for sample in samples {
         let picture = Picture::open(&sample.image).expect("a picture");
-        let (_, canvas) = picture.on_canvas(evaluator.fit, evaluator.canvas).expect("it fits");
+        let (_, canvas) = picture
+            .on_canvas(evaluator.fit, evaluator.canvas)
+            .expect("it fits");
         network.run(&canvas, &mut buffers).expect("tract runs");
         for (a, b) in evaluator.heads(&canvas).iter().zip(&buffers.views()) {
             let largest = a.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
-            let off = a.iter().zip(b.iter()).fold(0.0_f32, |m, (x, y)| m.max((x - y).abs()));
-            assert!(off <= 2e-5 * largest, "{}: {off} of {largest}", sample.image.display());
+            let off = a
+                .iter()
+                .zip(b.iter())
+                .fold(0.0_f32, |m, (x, y)| m.max((x - y).abs()));
+            assert!(
+                off <= 2e-5 * largest,
+                "{}: {off} of {largest}",
+                sample.image.display()
+            );
         }
     }
 }
@@ -162,11 +208,17 @@ fn a_run_that_was_cut_and_resumed_is_the_run_that_was_not() {
     let data = fields(&folder.path().join("fields"));
     let plan = TrainPlan {
         epochs: 4,
+        batch: 4,
         canvas: Size::new(64, 64),
         augmentation: Augmentation::LOW,
         ..plan()
     };
-    let straight = trained(&data, plan.clone(), &made(&folder.path().join("straight")));
+    let straight = trained(
+        &data,
+        plan.clone(),
+        1,
+        &made(&folder.path().join("straight")),
+    );
 
     let out = made(&folder.path().join("cut"));
     let options = TrainOptions {
@@ -174,19 +226,37 @@ fn a_run_that_was_cut_and_resumed_is_the_run_that_was_not() {
         device: Device::Cpu,
         workers: 2,
         cache_bytes: 0,
-        validate_every: 4,
+        validate_every: 1,
     };
     let stop = AtomicBool::new(false);
-    let cut = train(&data, plan.clone(), Start::Nothing, &options, &stop, |progress| {
-        if let host::train::Progress::Batch { epoch: 3, .. } = progress {
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        }
-    });
-    assert!(matches!(cut, Err(host::train::TrainError::Interrupted)), "{cut:?}");
+    let cut = train(
+        &data,
+        plan.clone(),
+        Start::Nothing,
+        &options,
+        &stop,
+        |progress| {
+            if let host::train::Progress::Batch { epoch: 3, .. } = progress {
+                stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        },
+    );
+    assert!(
+        matches!(cut, Err(host::train::TrainError::Interrupted)),
+        "{cut:?}"
+    );
     let last = Checkpoint::load(&last_checkpoint(&out)).expect("two epochs are saved");
     assert_eq!(last.run.epochs_done, 2);
     stop.store(false, std::sync::atomic::Ordering::Relaxed);
-    train(&data, plan, Start::Resume(Box::new(last)), &options, &stop, |_| ()).expect("it goes on");
+    train(
+        &data,
+        plan,
+        Start::Resume(Box::new(last)),
+        &options,
+        &stop,
+        |_| (),
+    )
+    .expect("it goes on");
     let resumed = Checkpoint::load(&last_checkpoint(&out)).expect("a checkpoint");
 
     assert_eq!(straight.run, resumed.run);

@@ -63,14 +63,25 @@ mod tests {
 
     #[test]
     fn there_and_back_is_the_same_colour() {
-        for rgb in [[0, 0, 0], [255, 255, 255], [200, 30, 90], [12, 240, 77], [1, 2, 250], [90, 89, 88]] {
+        for rgb in [
+            [0, 0, 0],
+            [255, 255, 255],
+            [200, 30, 90],
+            [12, 240, 77],
+            [1, 2, 250],
+            [90, 89, 88],
+        ] {
             assert_eq!(rgb_from_hsv(hsv_from_rgb(rgb)), rgb);
         }
     }
 
     #[test]
     fn no_jitter_changes_nothing() {
-        let jitter = ColourJitter { hue: 0.0, saturation: 0.0, value: 0.0 };
+        let jitter = ColourJitter {
+            hue: 0.0,
+            saturation: 0.0,
+            value: 0.0,
+        };
         let before: Vec<u8> = (0..=254).collect();
         let mut after = before.clone();
         jitter.apply(&mut after, &mut Rng::new(1, 2, 3));

@@ -42,7 +42,11 @@ impl Augmentation {
         scale: [0.5, 1.5],
         shear: 0.0,
         turns: true,
-        colour: ColourJitter { hue: 0.015, saturation: 0.7, value: 0.4 },
+        colour: ColourJitter {
+            hue: 0.015,
+            saturation: 0.7,
+            value: 0.4,
+        },
     };
 }
 
@@ -88,7 +92,12 @@ impl Augmentation {
         for (fitted, place) in places(&order, width, height, rng) {
             let whole = place.then(&map);
             warp::draw(&fitted.picture, &whole, &mut canvas, size);
-            targets.extend(fitted.cells.iter().filter_map(|cell| moved(cell, &whole, size)));
+            targets.extend(
+                fitted
+                    .cells
+                    .iter()
+                    .filter_map(|cell| moved(cell, &whole, size)),
+            );
         }
         self.colour.apply(&mut canvas, rng);
         Augmented { canvas, targets }
@@ -101,10 +110,17 @@ impl Augmentation {
         let (sin, cos) = (angle.sin() * scale, angle.cos() * scale);
         let mut shear = || rng.uniform(-self.shear, self.shear).to_radians().tan();
         let sheared = Affine::linear(1.0, shear(), shear(), 1.0);
-        let turned = if self.turns { turn(rng) } else { Affine::shift(0.0, 0.0) };
+        let turned = if self.turns {
+            turn(rng)
+        } else {
+            Affine::shift(0.0, 0.0)
+        };
         let mut offset = || rng.uniform(0.5 - self.translate, 0.5 + self.translate);
         let middle = Affine::shift(offset() * width, offset() * height);
-        turned.then(&Affine::linear(cos, -sin, sin, cos)).then(&sheared).then(&middle)
+        turned
+            .then(&Affine::linear(cos, -sin, sin, cos))
+            .then(&sheared)
+            .then(&middle)
     }
 }
 
@@ -123,7 +139,12 @@ fn places<'a>(
     height: f32,
     rng: &mut Rng,
 ) -> Vec<(&'a Fitted, Affine)> {
-    let side = |fitted: &Fitted| (fitted.picture.size.width as f32, fitted.picture.size.height as f32);
+    let side = |fitted: &Fitted| {
+        (
+            fitted.picture.size.width as f32,
+            fitted.picture.size.height as f32,
+        )
+    };
     if let [one] = order {
         let (w, h) = side(one);
         return vec![(one, Affine::shift(-w / 2.0, -h / 2.0))];
@@ -151,7 +172,12 @@ fn moved((bbox, target): &([f32; 4], Target), map: &Affine, size: Size) -> Optio
         && h > SIDE_MIN
         && w * h > VISIBLE_MIN * whole
         && (w / h).max(h / w) < ASPECT_MAX;
-    let cxcywh = [(x0 + x1) / 2.0 / width, (y0 + y1) / 2.0 / height, w / width, h / height];
+    let cxcywh = [
+        (x0 + x1) / 2.0 / width,
+        (y0 + y1) / 2.0 / height,
+        w / width,
+        h / height,
+    ];
     usable.then_some(Target { cxcywh, ..*target })
 }
 
@@ -172,22 +198,37 @@ mod tests {
                 }
             }
         }
-        let target =
-            Target { image: 0, class: Some(0), cxcywh: [0.0; 4], attributes: NO_ATTRIBUTES };
-        Fitted { picture: Planar { bytes, size }, cells: vec![([10.0, 20.0, 34.0, 40.0], target)] }
+        let target = Target {
+            image: 0,
+            class: Some(0),
+            cxcywh: [0.0; 4],
+            attributes: NO_ATTRIBUTES,
+        };
+        Fitted {
+            picture: Planar { bytes, size },
+            cells: vec![([10.0, 20.0, 34.0, 40.0], target)],
+        }
     }
 
     #[test]
     fn boxes_move_with_their_pixels() {
         let picture = fitted();
         let plain = Augmentation {
-            colour: ColourJitter { hue: 0.0, saturation: 0.0, value: 0.0 },
+            colour: ColourJitter {
+                hue: 0.0,
+                saturation: 0.0,
+                value: 0.0,
+            },
             degrees: 0.0,
             ..Augmentation::LOW
         };
         for index in 0..50 {
             let mut rng = Rng::new(7, 0, index);
-            let partners = if index % 2 == 0 { vec![&picture] } else { vec![&picture; 4] };
+            let partners = if index % 2 == 0 {
+                vec![&picture]
+            } else {
+                vec![&picture; 4]
+            };
             let out = plain.apply(&partners, Size::new(64, 64), &mut rng);
             // Every target's box is black inside, within a pixel of its edge.
             for target in &out.targets {
@@ -201,15 +242,30 @@ mod tests {
             // And what is black lies in a box, but for cells of which less than a tenth is left.
             let forgotten = 4.0 * VISIBLE_MIN * (24.0 * 20.0) * 1.5 * 1.5;
             let black = out.canvas[..64 * 64].iter().filter(|&&v| v == 0).count() as f32;
-            let boxes: f32 = out.targets.iter().map(|t| t.cxcywh[2] * t.cxcywh[3] * 4096.0).sum();
-            assert!(black <= boxes + forgotten, "sample {index}: {black} black, {boxes} in boxes");
+            let boxes: f32 = out
+                .targets
+                .iter()
+                .map(|t| t.cxcywh[2] * t.cxcywh[3] * 4096.0)
+                .sum();
+            assert!(
+                black <= boxes + forgotten,
+                "sample {index}: {black} black, {boxes} in boxes"
+            );
         }
     }
 
     #[test]
     fn the_same_stream_gives_the_same_canvas() {
         let picture = fitted();
-        let draw = |index| Augmentation::LOW.apply(&[&picture; 4], Size::new(64, 64), &mut Rng::new(3, 1, index)).canvas;
+        let draw = |index| {
+            Augmentation::LOW
+                .apply(
+                    &[&picture; 4],
+                    Size::new(64, 64),
+                    &mut Rng::new(3, 1, index),
+                )
+                .canvas
+        };
         assert_eq!(draw(5), draw(5));
         assert_ne!(draw(5), draw(6));
     }

@@ -13,12 +13,16 @@ pub struct Affine {
 impl Affine {
     /// A move.
     pub fn shift(x: f32, y: f32) -> Self {
-        Self { m: [1.0, 0.0, x, 0.0, 1.0, y] }
+        Self {
+            m: [1.0, 0.0, x, 0.0, 1.0, y],
+        }
     }
 
     /// A linear map around the origin.
     pub fn linear(a: f32, b: f32, d: f32, e: f32) -> Self {
-        Self { m: [a, b, 0.0, d, e, 0.0] }
+        Self {
+            m: [a, b, 0.0, d, e, 0.0],
+        }
     }
 
     /// First `self`, then `next`.
@@ -44,7 +48,9 @@ impl Affine {
             return None;
         }
         let (ia, ib, id, ie) = (e / det, -b / det, -d / det, a / det);
-        Some(Self { m: [ia, ib, -(ia * c + ib * f), id, ie, -(id * c + ie * f)] })
+        Some(Self {
+            m: [ia, ib, -(ia * c + ib * f), id, ie, -(id * c + ie * f)],
+        })
     }
 
     /// Where a point goes.
@@ -57,9 +63,14 @@ impl Affine {
     pub fn bbox(&self, [x0, y0, x1, y1]: [f32; 4]) -> [f32; 4] {
         let corners = [(x0, y0), (x1, y0), (x0, y1), (x1, y1)].map(|(x, y)| self.point(x, y));
         let fold = |f: fn(f32, f32) -> f32, start: f32| {
-            corners.iter().fold((start, start), |(u, v), &(x, y)| (f(u, x), f(v, y)))
+            corners
+                .iter()
+                .fold((start, start), |(u, v), &(x, y)| (f(u, x), f(v, y)))
         };
-        let (low, high) = (fold(f32::min, f32::INFINITY), fold(f32::max, f32::NEG_INFINITY));
+        let (low, high) = (
+            fold(f32::min, f32::INFINITY),
+            fold(f32::max, f32::NEG_INFINITY),
+        );
         [low.0, low.1, high.0, high.1]
     }
 }
@@ -104,12 +115,16 @@ fn bilinear(picture: &Planar, x: f32, y: f32) -> [u8; 3] {
     let (wx, wy) = ((fx & 255) as u32, (fy & 255) as u32);
     let clamp = |v: i32, n: i32| v.clamp(0, n - 1) as usize;
     let (left, right) = (clamp(x0, width), clamp(x0 + 1, width));
-    let (top, bottom) = (clamp(y0, height) * width as usize, clamp(y0 + 1, height) * width as usize);
+    let (top, bottom) = (
+        clamp(y0, height) * width as usize,
+        clamp(y0 + 1, height) * width as usize,
+    );
     let plane = width as usize * height as usize;
     let mut out = [0; 3];
     for (channel, value) in out.iter_mut().enumerate() {
         let p = &picture.bytes[channel * plane..][..plane];
-        let mix = |row: usize| u32::from(p[row + left]) * (256 - wx) + u32::from(p[row + right]) * wx;
+        let mix =
+            |row: usize| u32::from(p[row + left]) * (256 - wx) + u32::from(p[row + right]) * wx;
         *value = ((mix(top) * (256 - wy) + mix(bottom) * wy + (1 << 15)) >> 16) as u8;
     }
     out
@@ -126,14 +141,22 @@ mod tests {
 
     fn gradient(size: Size) -> Planar {
         let n = size.width * size.height;
-        Planar { bytes: (0..3 * n).map(|i| (i * 7 % 251) as u8).collect(), size }
+        Planar {
+            bytes: (0..3 * n).map(|i| (i * 7 % 251) as u8).collect(),
+            size,
+        }
     }
 
     #[test]
     fn the_identity_copies() {
         let picture = gradient(Size::new(13, 9));
         let mut canvas = blank(picture.size);
-        draw(&picture, &Affine::shift(0.0, 0.0), &mut canvas, picture.size);
+        draw(
+            &picture,
+            &Affine::shift(0.0, 0.0),
+            &mut canvas,
+            picture.size,
+        );
         assert_eq!(canvas, picture.bytes);
     }
 

@@ -31,22 +31,48 @@ impl DataArgs {
     ///
     /// # Errors
     /// What is wrong with the data.
-    pub fn load(&self, tables: Option<(&ClassTable, &AttributeSchema)>) -> Result<Dataset, DataError> {
-        let mode = if self.lenient { Mode::Lenient } else { Mode::Strict };
+    pub fn load(
+        &self,
+        tables: Option<(&ClassTable, &AttributeSchema)>,
+    ) -> Result<Dataset, DataError> {
+        let mode = if self.lenient {
+            Mode::Lenient
+        } else {
+            Mode::Strict
+        };
         let parts = self
             .data
             .iter()
             .map(|path| {
                 // Only a set without boxes of its own can take them from a detector.
-                let boxes = self.boxes.clone().filter(|_| path.join("attributes.csv").is_file());
+                let boxes = self
+                    .boxes
+                    .clone()
+                    .filter(|_| path.join("attributes.csv").is_file());
                 let ignore_classes = self.ignore_class.clone();
-                open(path, &OpenOptions { mode, boxes, ignore_classes, ..OpenOptions::default() })
+                open(
+                    path,
+                    &OpenOptions {
+                        mode,
+                        boxes,
+                        ignore_classes,
+                        ..OpenOptions::default()
+                    },
+                )
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let data = join(parts, tables.map(|t| t.0), tables.map(|t| t.1), &self.ignore_class)?;
+        let data = join(
+            parts,
+            tables.map(|t| t.0),
+            tables.map(|t| t.1),
+            &self.ignore_class,
+        )?;
         eprintln!("{}", data.report);
         let [train, val, test] = data.split_counts();
-        eprintln!("data: {}: {train} train, {val} val, {test} test pictures", data.name);
+        eprintln!(
+            "data: {}: {train} train, {val} val, {test} test pictures",
+            data.name
+        );
         Ok(data)
     }
 }

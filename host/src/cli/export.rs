@@ -32,8 +32,17 @@ pub struct ExportArgs {
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
-    let thresholds = Thresholds { score: args.conf, iou: args.iou, ..Thresholds::COUNTING };
-    anyhow::ensure!(thresholds.is_legal(), "--conf {} and --iou {} must be in 0..=1", args.conf, args.iou);
+    let thresholds = Thresholds {
+        score: args.conf,
+        iou: args.iou,
+        ..Thresholds::COUNTING
+    };
+    anyhow::ensure!(
+        thresholds.is_legal(),
+        "--conf {} and --iou {} must be in 0..=1",
+        args.conf,
+        args.iou
+    );
     let checkpoint = Checkpoint::load(&args.weights)?;
     let stem = args.out.file_stem().unwrap_or_default().to_string_lossy();
     let name = args.name.as_deref().unwrap_or(&stem);
@@ -45,6 +54,11 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let part = args.out.with_extension("part");
     fs::write(&part, &bytes).with_context(|| format!("{}", part.display()))?;
     fs::rename(&part, &args.out).with_context(|| format!("{}", args.out.display()))?;
-    println!("{} ({} bytes, {} golden fields)", args.out.display(), bytes.len(), contract.golden.len());
+    println!(
+        "{} ({} bytes, {} golden fields)",
+        args.out.display(),
+        bytes.len(),
+        contract.golden.len()
+    );
     Ok(())
 }

@@ -49,19 +49,36 @@ pub struct PredictArgs {
 /// Runs the command.
 pub fn run(args: &PredictArgs) -> anyhow::Result<()> {
     let device = device::parse(&args.device)?;
-    let thresholds = Thresholds { score: args.conf, iou: args.iou, ..Thresholds::COUNTING };
-    anyhow::ensure!(thresholds.is_legal(), "--conf {} and --iou {} must be in 0..=1", args.conf, args.iou);
+    let thresholds = Thresholds {
+        score: args.conf,
+        iou: args.iou,
+        ..Thresholds::COUNTING
+    };
+    anyhow::ensure!(
+        thresholds.is_legal(),
+        "--conf {} and --iou {} must be in 0..=1",
+        args.conf,
+        args.iou
+    );
     let checkpoint = Checkpoint::load(&args.weights)?;
     let sha256 = sha256_of(&args.weights)?;
     let run = &checkpoint.run;
     let data = args.data.load(Some((&run.classes, &run.schema)))?;
     let (_store, network) = checkpoint.network(device)?;
     let head = run.head();
-    let evaluator =
-        Evaluator { network: &network, head: &head, fit: run.plan.fit, canvas: run.plan.canvas, device };
+    let evaluator = Evaluator {
+        network: &network,
+        head: &head,
+        fit: run.plan.fit,
+        canvas: run.plan.canvas,
+        device,
+    };
     let annotated = args.out.join("annotated");
     fs::create_dir_all(&annotated).with_context(|| format!("{}", annotated.display()))?;
-    let samples = data.samples.iter().filter(|s| args.split.is_none_or(|split| s.split == split));
+    let samples = data
+        .samples
+        .iter()
+        .filter(|s| args.split.is_none_or(|split| s.split == split));
     let mut all = Vec::new();
     for sample in samples {
         let picture = Picture::open(&sample.image)?;
@@ -96,7 +113,11 @@ fn draw(
 ) -> anyhow::Result<()> {
     let mut view = RgbViewMut::new(&mut picture.bytes, picture.size)?;
     annotate(&mut view, detections, &run.classes, &run.schema);
-    let stem = sample.image.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = sample
+        .image
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy();
     let path = folder.join(format!("{stem}.png"));
     let (width, height) = (picture.size.width, picture.size.height);
     image::save_buffer(&path, &picture.bytes, width, height, image::ColorType::Rgb8)

@@ -114,13 +114,19 @@ pub struct TrainArgs {
 }
 
 fn parse_side(text: &str) -> Result<u32, String> {
-    let side = text.parse::<u32>().ok().filter(|s| s.is_multiple_of(32) && (32..=4096).contains(s));
+    let side = text
+        .parse::<u32>()
+        .ok()
+        .filter(|s| s.is_multiple_of(32) && (32..=4096).contains(s));
     side.ok_or_else(|| format!("{text:?}, expected a multiple of 32 from 32 to 4096"))
 }
 
 impl TrainArgs {
     fn plan(&self) -> anyhow::Result<TrainPlan> {
-        anyhow::ensure!(self.epochs > 0 && self.batch > 0, "--epochs and --batch must be at least 1");
+        anyhow::ensure!(
+            self.epochs > 0 && self.batch > 0,
+            "--epochs and --batch must be at least 1"
+        );
         anyhow::ensure!(
             self.scale_min > 0.0 && self.scale_min <= self.scale_max,
             "--scale-min {} must be above 0 and not above --scale-max {}",
@@ -130,7 +136,11 @@ impl TrainArgs {
         Ok(TrainPlan {
             variant: self.model,
             canvas: Size::new(self.imgsz, self.imgsz),
-            fit: if self.stretch { FitKind::Stretch } else { FitKind::Letterbox },
+            fit: if self.stretch {
+                FitKind::Stretch
+            } else {
+                FitKind::Letterbox
+            },
             epochs: self.epochs,
             batch: self.batch,
             seed: self.seed,
@@ -171,7 +181,10 @@ pub fn run(args: TrainArgs) -> anyhow::Result<()> {
     let tables = resume.as_ref().map(|c| (&c.run.classes, &c.run.schema));
     let mut data = args.data.load(tables)?;
     let leaks = remove_leaks(&mut data)?;
-    eprintln!("left out of training: {} pictures equal or nearly equal to a held-out one", leaks.equal.len() + leaks.near.len());
+    eprintln!(
+        "left out of training: {} pictures equal or nearly equal to a held-out one",
+        leaks.equal.len() + leaks.near.len()
+    );
     data.samples.retain(|sample| sample.split != Split::Test);
     let options = TrainOptions {
         out: out.clone(),
@@ -180,19 +193,29 @@ pub fn run(args: TrainArgs) -> anyhow::Result<()> {
         cache_bytes: args.cache_mb << 20,
         validate_every: args.val_period.max(1),
     };
-    fs::write(out.join("plan.json"), serde_json::to_string_pretty(&plan)? + "\n")
-        .with_context(|| format!("{}", out.display()))?;
+    fs::write(
+        out.join("plan.json"),
+        serde_json::to_string_pretty(&plan)? + "\n",
+    )
+    .with_context(|| format!("{}", out.display()))?;
     let stop = stop_flag()?;
     let bar = Bar::new();
     let start = match &args.weights {
         Some(_) if resume.is_some() => anyhow::bail!("--weights and --resume exclude each other"),
         Some(path) => Start::Weights(Checkpoint::load(path)?.ema),
-        None => resume.map_or(Start::Nothing, |checkpoint| Start::Resume(Box::new(checkpoint))),
+        None => resume.map_or(Start::Nothing, |checkpoint| {
+            Start::Resume(Box::new(checkpoint))
+        }),
     };
-    let state = train(&data, plan, start, &options, &stop, |progress| bar.show(&progress))?;
+    let state = train(&data, plan, start, &options, &stop, |progress| {
+        bar.show(&progress)
+    })?;
     bar.finish();
     if let Some((fitness, epoch)) = state.best {
-        println!("best epoch {epoch}, fitness {fitness:.4}: {}", best_checkpoint(&out).display());
+        println!(
+            "best epoch {epoch}, fitness {fitness:.4}: {}",
+            best_checkpoint(&out).display()
+        );
     }
     Ok(())
 }
@@ -235,7 +258,11 @@ struct Bar {
 impl Bar {
     fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let bar = if terminal { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        let bar = if terminal {
+            ProgressBar::new(0)
+        } else {
+            ProgressBar::hidden()
+        };
         let template = "epoch {prefix} {bar:30} {pos}/{len} {eta}";
         let style = ProgressStyle::with_template(template);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -253,11 +280,22 @@ impl Bar {
                 self.bar.set_position(*done as u64);
             }
             Progress::Unfit { weights } => {
-                eprintln!("weights that do not fit and start from nothing: {}", weights.join(", "));
+                eprintln!(
+                    "weights that do not fit and start from nothing: {}",
+                    weights.join(", ")
+                );
             }
-            Progress::Epoch { row, epochs, is_best } => {
+            Progress::Epoch {
+                row,
+                epochs,
+                is_best,
+            } => {
                 let line = line(row, *epochs, *is_best);
-                if self.terminal { self.bar.println(line) } else { eprintln!("{line}") }
+                if self.terminal {
+                    self.bar.println(line)
+                } else {
+                    eprintln!("{line}")
+                }
             }
         }
     }
@@ -283,5 +321,9 @@ fn line(row: &EpochRow, epochs: usize, is_best: bool) -> String {
             number(v.attribute_f1)
         );
     }
-    line + &format!("  {:.0} s{}", row.seconds, if is_best { "  best" } else { "" })
+    line + &format!(
+        "  {:.0} s{}",
+        row.seconds,
+        if is_best { "  best" } else { "" }
+    )
 }

@@ -39,10 +39,20 @@ pub fn run(args: &ValArgs) -> anyhow::Result<()> {
     let data = args.data.load(Some((&run.classes, &run.schema)))?;
     let (_store, network) = checkpoint.network(device)?;
     let head = run.head();
-    let evaluator =
-        Evaluator { network: &network, head: &head, fit: run.plan.fit, canvas: run.plan.canvas, device };
+    let evaluator = Evaluator {
+        network: &network,
+        head: &head,
+        fit: run.plan.fit,
+        canvas: run.plan.canvas,
+        device,
+    };
     let samples: Vec<_> = data.split(args.split).collect();
-    anyhow::ensure!(!samples.is_empty(), "{}: no pictures in the {} split", data.name, args.split);
+    anyhow::ensure!(
+        !samples.is_empty(),
+        "{}: no pictures in the {} split",
+        data.name,
+        args.split
+    );
     let report = score_split(&evaluator, &samples, &data, &Thresholds::EVALUATION)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);

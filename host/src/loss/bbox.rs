@@ -12,14 +12,25 @@ use crate::assign::Positive;
 pub(super) fn ciou(rows: &Tensor, found: &[Positive], level: &HeadLevel) -> Tensor {
     let device = rows.device();
     let stride = f32::from(level.stride);
-    let priors: Vec<f32> =
-        found.iter().flat_map(|p| level.anchors[p.anchor].map(|side| side / stride)).collect();
+    let priors: Vec<f32> = found
+        .iter()
+        .flat_map(|p| level.anchors[p.anchor].map(|side| side / stride))
+        .collect();
     let truth: Vec<f32> = found.iter().flat_map(|p| p.cxcywh).collect();
-    let matrix = |values: &[f32], width| Tensor::from_slice(values).view([-1, width]).to_device(device);
+    let matrix = |values: &[f32], width| {
+        Tensor::from_slice(values)
+            .view([-1, width])
+            .to_device(device)
+    };
     let (priors, truth) = (matrix(&priors, 2), matrix(&truth, 4));
     let centre = rows.narrow(1, 0, 2).sigmoid() * 2.0 - 0.5;
     let size = (rows.narrow(1, 2, 2).sigmoid() * 2.0).square() * priors;
-    ciou_of(&centre, &size, &truth.narrow(1, 0, 2), &truth.narrow(1, 2, 2))
+    ciou_of(
+        &centre,
+        &size,
+        &truth.narrow(1, 0, 2),
+        &truth.narrow(1, 2, 2),
+    )
 }
 
 /// CIoU of boxes given by centre and size, `[n, 2]` each.
@@ -44,7 +55,9 @@ fn ciou_of(centre: &Tensor, size: &Tensor, other_centre: &Tensor, other_size: &T
     let (w2, h2) = (column(other_size, 0), column(other_size, 1));
     let union = &w1 * &h1 + &w2 * &h2 - &shared_area + EPS;
     let iou = shared_area / union;
-    let distance = (centre - other_centre).square().sum_dim_intlist([1i64].as_slice(), false, None);
+    let distance = (centre - other_centre)
+        .square()
+        .sum_dim_intlist([1i64].as_slice(), false, None);
     let shape = (4.0 / std::f64::consts::PI.powi(2))
         * ((&w2 / (&h2 + EPS)).atan() - (&w1 / (&h1 + EPS)).atan()).square();
     let alpha = tch::no_grad(|| &shape / (&shape - &iou + (1.0 + EPS)));

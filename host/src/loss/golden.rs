@@ -17,21 +17,112 @@ use crate::weights::pickle::read_pt;
 
 /// Sum of absolute values, sampled positions in `[1, 3, g, g, 85]`, their values; strides 8, 16, 32.
 const HEADS: [(f64, &[usize], &[f64]); 3] = [
-    (2056193.0408537649, &[0, 27199, 54399, 81599, 108799, 135999, 163199, 190399, 217599, 244799, 271999, 299199, 326399, 353599, 380799, 407999], &[-0.18931741, -5.4510784, -5.9144053, -5.5949836, -5.3692589, -5.6865458, -5.526896, -5.9701157, -5.6485491, -5.5267982, -5.5535893, -5.6811972, -6.112422, -5.8266158, -5.6858678, -5.7917323]),
-    (527509.4581581373, &[0, 6799, 13599, 20399, 27199, 33999, 40799, 47599, 54399, 61199, 67999, 74799, 81599, 88399, 95199, 101999], &[-0.0848708, -6.0052233, -6.0027561, -5.7556, -5.6416397, -5.7690287, -6.180768, -6.1033254, -5.8834658, -5.8709393, -5.8987098, -6.0110116, -6.0413866, -5.8085289, -5.745615, -5.7972031]),
-    (137650.79781260155, &[0, 1699, 3399, 5099, 6799, 8499, 10199, 11899, 13599, 15299, 16999, 18699, 20399, 22099, 23799, 25499], &[-0.066027135, -6.5015512, -6.0844483, -5.6279097, -6.1316209, -6.317276, -6.5031276, -6.1041574, -5.6532922, -6.1610284, -6.3587408, -6.2065024, -5.8834667, -5.506114, -5.9694366, -6.1076775]),
+    (
+        2056193.0408537649,
+        &[
+            0, 27199, 54399, 81599, 108799, 135999, 163199, 190399, 217599, 244799, 271999, 299199,
+            326399, 353599, 380799, 407999,
+        ],
+        &[
+            -0.18931741,
+            -5.4510784,
+            -5.9144053,
+            -5.5949836,
+            -5.3692589,
+            -5.6865458,
+            -5.526896,
+            -5.9701157,
+            -5.6485491,
+            -5.5267982,
+            -5.5535893,
+            -5.6811972,
+            -6.112422,
+            -5.8266158,
+            -5.6858678,
+            -5.7917323,
+        ],
+    ),
+    (
+        527509.4581581373,
+        &[
+            0, 6799, 13599, 20399, 27199, 33999, 40799, 47599, 54399, 61199, 67999, 74799, 81599,
+            88399, 95199, 101999,
+        ],
+        &[
+            -0.0848708, -6.0052233, -6.0027561, -5.7556, -5.6416397, -5.7690287, -6.180768,
+            -6.1033254, -5.8834658, -5.8709393, -5.8987098, -6.0110116, -6.0413866, -5.8085289,
+            -5.745615, -5.7972031,
+        ],
+    ),
+    (
+        137650.79781260155,
+        &[
+            0, 1699, 3399, 5099, 6799, 8499, 10199, 11899, 13599, 15299, 16999, 18699, 20399,
+            22099, 23799, 25499,
+        ],
+        &[
+            -0.066027135,
+            -6.5015512,
+            -6.0844483,
+            -5.6279097,
+            -6.1316209,
+            -6.317276,
+            -6.5031276,
+            -6.1041574,
+            -5.6532922,
+            -6.1610284,
+            -6.3587408,
+            -6.2065024,
+            -5.8834667,
+            -5.506114,
+            -5.9694366,
+            -6.1076775,
+        ],
+    ),
 ];
 
 /// Parameter, sum and L2 norm of its gradient.
 const GRADIENTS: [(&str, f64, f64); 8] = [
-    ("model.0.conv.weight", -0.034895550393571284, 0.22653017137486955),
-    ("model.0.bn.weight", -0.007457322742425276, 0.008210214743255919),
-    ("model.4.m.0.cv2.conv.weight", 3.952318475855023, 0.3654331635869943),
-    ("model.9.cv2.conv.weight", 25.144733843304266, 1.4976870950618029),
-    ("model.17.cv3.bn.bias", 0.009492266286542872, 0.006425696294339938),
-    ("model.24.m.0.weight", 1.5589304403099646, 0.18463862033175515),
-    ("model.24.m.1.bias", 0.011948570578397266, 0.008743626500231503),
-    ("model.24.m.2.weight", 5.091776470260475, 0.34627082305298423),
+    (
+        "model.0.conv.weight",
+        -0.034895550393571284,
+        0.22653017137486955,
+    ),
+    (
+        "model.0.bn.weight",
+        -0.007457322742425276,
+        0.008210214743255919,
+    ),
+    (
+        "model.4.m.0.cv2.conv.weight",
+        3.952318475855023,
+        0.3654331635869943,
+    ),
+    (
+        "model.9.cv2.conv.weight",
+        25.144733843304266,
+        1.4976870950618029,
+    ),
+    (
+        "model.17.cv3.bn.bias",
+        0.009492266286542872,
+        0.006425696294339938,
+    ),
+    (
+        "model.24.m.0.weight",
+        1.5589304403099646,
+        0.18463862033175515,
+    ),
+    (
+        "model.24.m.1.bias",
+        0.011948570578397266,
+        0.008743626500231503,
+    ),
+    (
+        "model.24.m.2.weight",
+        5.091776470260475,
+        0.34627082305298423,
+    ),
 ];
 
 /// Image, class, centre and size of the golden batch's cells.
@@ -50,7 +141,9 @@ fn canvases(batch: u64) -> Tensor {
     for b in 0..batch {
         for c in 0..3_u64 {
             for h in 0..320_u64 {
-                let at = |w: u64| ((c * 7919 + h * 104_729 + w * 1_299_709 + b * 15_485_863) / 97 % 256) as u8;
+                let at = |w: u64| {
+                    ((c * 7919 + h * 104_729 + w * 1_299_709 + b * 15_485_863) / 97 % 256) as u8
+                };
                 bytes.extend((0..320).map(at));
             }
         }
@@ -61,36 +154,57 @@ fn canvases(batch: u64) -> Tensor {
 fn official() -> Option<(nn::VarStore, Yolov5, HeadSpec)> {
     let path = wbc_data("pretrained")?.join("yolov5n.pt");
     let checkpoint = read_pt(&path).expect("the official checkpoint can be read");
-    let head = HeadSpec { levels: default_levels(), n_classes: 80, value_counts: Default::default() };
+    let head = HeadSpec {
+        levels: default_levels(),
+        n_classes: 80,
+        value_counts: Default::default(),
+    };
     let mut store = nn::VarStore::new(Device::Cpu);
     let network = build(&store, Variant::N, &head);
     let tensor = |(name, shape, values): (&str, &[usize], &[f32])| {
         let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
-        (name.to_owned(), Tensor::from_slice(values).view(shape.as_slice()))
+        (
+            name.to_owned(),
+            Tensor::from_slice(values).view(shape.as_slice()),
+        )
     };
-    fill(&mut store, &checkpoint.tensors.iter().map(tensor).collect()).expect("every weight is there");
+    fill(&mut store, &checkpoint.tensors.iter().map(tensor).collect())
+        .expect("every weight is there");
     Some((store, network, head))
 }
 
 #[test]
 fn the_official_weights_give_the_official_heads() {
-    let Some((_store, network, _)) = official() else { return };
+    let Some((_store, network, _)) = official() else {
+        return;
+    };
     let heads = tch::no_grad(|| network.forward(&scaled(&canvases(1)), false));
     for (head, (abs_sum, index, values)) in heads.iter().zip(HEADS) {
-        let [_, channels, gh, gw] = head.size()[..] else { panic!("four dimensions") };
-        let rows = floats(&head.view([1, 3, channels / 3, gh, gw]).permute([0, 1, 3, 4, 2]));
+        let [_, channels, gh, gw] = head.size()[..] else {
+            panic!("four dimensions")
+        };
+        let rows = floats(
+            &head
+                .view([1, 3, channels / 3, gh, gw])
+                .permute([0, 1, 3, 4, 2]),
+        );
         let sum: f64 = rows.iter().map(|v| f64::from(v.abs())).sum();
         assert!((sum / abs_sum - 1.0).abs() < 1e-6, "{sum} {abs_sum}");
         for (&at, &expected) in index.iter().zip(values) {
             let got = f64::from(rows[at]);
-            assert!((got - expected).abs() < 1e-4, "at {at}: {got}, expected {expected}");
+            assert!(
+                (got - expected).abs() < 1e-4,
+                "at {at}: {got}, expected {expected}"
+            );
         }
     }
 }
 
 #[test]
 fn loss_and_gradients_are_the_reference_s() {
-    let Some((store, network, head)) = official() else { return };
+    let Some((store, network, head)) = official() else {
+        return;
+    };
     let targets = TARGETS.map(|(image, class, cxcywh)| Target {
         image,
         class: Some(class),
@@ -99,24 +213,42 @@ fn loss_and_gradients_are_the_reference_s() {
     });
     let heads = network.forward(&scaled(&canvases(2)), false);
     // The golden gains are already scaled.
-    let weights = LossWeights { bbox: 0.05, objectness: 0.25, class: 0.5, attribute: 0.0 };
+    let weights = LossWeights {
+        bbox: 0.05,
+        objectness: 0.25,
+        class: 0.5,
+        attribute: 0.0,
+    };
     let parts = loss(&head, Size::new(320, 320), &heads, &targets, &weights);
     let [bbox, objectness, class, _] = parts.values();
     for (name, got, expected) in [
         ("box", bbox, 0.09526609629392624),
         ("objectness", objectness, 0.03211316466331482),
         ("class", class, 0.10250848531723022),
-        ("total", parts.total().double_value(&[]), 0.45977550745010376),
+        (
+            "total",
+            parts.total().double_value(&[]),
+            0.45977550745010376,
+        ),
     ] {
-        assert!((got / expected - 1.0).abs() < 1e-4, "{name}: {got}, expected {expected}");
+        assert!(
+            (got / expected - 1.0).abs() < 1e-4,
+            "{name}: {got}, expected {expected}"
+        );
     }
     parts.total().backward();
     let variables = store.variables();
     for (name, sum, l2) in GRADIENTS {
         let gradient = variables[name].grad();
         let got = gradient.norm().double_value(&[]);
-        assert!((got / l2 - 1.0).abs() < 1e-4, "{name}: norm {got}, expected {l2}");
+        assert!(
+            (got / l2 - 1.0).abs() < 1e-4,
+            "{name}: norm {got}, expected {l2}"
+        );
         let got = gradient.sum(Kind::Double).double_value(&[]);
-        assert!((got - sum).abs() < 1e-4 * l2.max(sum.abs()), "{name}: sum {got}, expected {sum}");
+        assert!(
+            (got - sum).abs() < 1e-4 * l2.max(sum.abs()),
+            "{name}: sum {got}, expected {sum}"
+        );
     }
 }

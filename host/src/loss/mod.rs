@@ -64,7 +64,10 @@ impl LossParts {
 
     /// The four terms as numbers: box, objectness, class, attribute.
     pub fn values(&self) -> [f64; 4] {
-        let all = Tensor::stack(&[&self.bbox, &self.objectness, &self.class, &self.attribute], 0);
+        let all = Tensor::stack(
+            &[&self.bbox, &self.objectness, &self.class, &self.attribute],
+            0,
+        );
         let mut out = [0.0; 4];
         for (index, value) in out.iter_mut().enumerate() {
             *value = all.double_value(&[index as i64]);
@@ -87,7 +90,13 @@ pub fn loss(
     let device = heads[0].device();
     let zero = || Tensor::zeros([], (Kind::Float, device));
     let batch = heads[0].size()[0];
-    let mut parts = LossParts { bbox: zero(), objectness: zero(), class: zero(), attribute: zero(), batch };
+    let mut parts = LossParts {
+        bbox: zero(),
+        objectness: zero(),
+        class: zero(),
+        attribute: zero(),
+        batch,
+    };
     for (level, head) in heads.iter().enumerate() {
         let anchors = spec.levels[level].anchors.len() as i64;
         let channels = spec.channels_per_anchor() as i64;
@@ -134,13 +143,20 @@ fn flat_indices(found: &[Positive], [anchors, gh, gw]: [i64; 3]) -> Vec<i64> {
 
 /// Objectness shall be the overlap, not below 0; of several targets at one place the last counts.
 fn write_objectness(truth: &mut Tensor, index: &[i64], ciou: &Tensor) {
-    let last: std::collections::BTreeMap<i64, i64> =
-        index.iter().enumerate().map(|(row, &place)| (place, row as i64)).collect();
+    let last: std::collections::BTreeMap<i64, i64> = index
+        .iter()
+        .enumerate()
+        .map(|(row, &place)| (place, row as i64))
+        .collect();
     let places: Vec<i64> = last.keys().copied().collect();
     let rows: Vec<i64> = last.values().copied().collect();
     let device = truth.device();
-    let values = ciou.clamp_min(0.0).index_select(0, &Tensor::from_slice(&rows).to_device(device));
-    let _ = truth.view(-1).index_copy_(0, &Tensor::from_slice(&places).to_device(device), &values);
+    let values = ciou
+        .clamp_min(0.0)
+        .index_select(0, &Tensor::from_slice(&rows).to_device(device));
+    let _ = truth
+        .view(-1)
+        .index_copy_(0, &Tensor::from_slice(&places).to_device(device), &values);
 }
 
 /// Rows of `rows` for which `value` knows an answer, and the answers.
@@ -165,20 +181,29 @@ fn class_loss(spec: &HeadSpec, rows: &Tensor, found: &[Positive], targets: &[Tar
     let Some((index, classes)) = known(found, device, class).filter(|_| spec.n_classes > 1) else {
         return Tensor::zeros([], (Kind::Float, device));
     };
-    let logits = rows.index_select(0, &index).narrow(1, 5, spec.n_classes as i64);
+    let logits = rows
+        .index_select(0, &index)
+        .narrow(1, 5, spec.n_classes as i64);
     let truth = classes.one_hot(spec.n_classes as i64).to_kind(Kind::Float);
     logits.binary_cross_entropy_with_logits::<Tensor>(&truth, None, None, Reduction::Mean)
 }
 
 /// Mean over the attributes of the cross-entropy on the places where the attribute is known.
-fn attribute_loss(spec: &HeadSpec, rows: &Tensor, found: &[Positive], targets: &[Target]) -> Tensor {
+fn attribute_loss(
+    spec: &HeadSpec,
+    rows: &Tensor,
+    found: &[Positive],
+    targets: &[Target],
+) -> Tensor {
     let device = rows.device();
     let mut sum = Tensor::zeros([], (Kind::Float, device));
     let mut channel = 5 + spec.n_classes as i64;
     for (attribute, &count) in spec.value_counts.iter().enumerate() {
         let value = |p: &Positive| Some(targets[p.target].attributes[attribute]?.index() as i64);
         if let Some((index, values)) = known(found, device, value) {
-            let logits = rows.i((.., channel..channel + i64::from(count))).index_select(0, &index);
+            let logits = rows
+                .i((.., channel..channel + i64::from(count)))
+                .index_select(0, &index);
             sum += logits.cross_entropy_for_logits(&values);
         }
         channel += i64::from(count);

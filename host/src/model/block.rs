@@ -15,7 +15,14 @@ pub(super) struct Conv {
 
 impl Conv {
     /// `kernel` is padded by half unless `padding` says otherwise.
-    pub(super) fn new(p: &Path, c_in: i64, c_out: i64, kernel: i64, stride: i64, padding: Option<i64>) -> Self {
+    pub(super) fn new(
+        p: &Path,
+        c_in: i64,
+        c_out: i64,
+        kernel: i64,
+        stride: i64,
+        padding: Option<i64>,
+    ) -> Self {
         let config = nn::ConvConfig {
             stride,
             padding: padding.unwrap_or(kernel / 2),
@@ -42,7 +49,10 @@ impl Conv {
 /// PyTorch's default: uniform within one over the root of the fan-in.
 pub(super) fn weight_init(fan_in: i64) -> Init {
     let bound = 1.0 / (fan_in as f64).sqrt();
-    Init::Uniform { lo: -bound, up: bound }
+    Init::Uniform {
+        lo: -bound,
+        up: bound,
+    }
 }
 
 /// 1x1 then 3x3, added to its input where `shortcut`.
@@ -91,7 +101,10 @@ impl C3 {
 
     pub(super) fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         let through = self.cv1.forward(x, train);
-        let through = self.bottlenecks.iter().fold(through, |y, b| b.forward(&y, train));
+        let through = self
+            .bottlenecks
+            .iter()
+            .fold(through, |y, b| b.forward(&y, train));
         let around = self.cv2.forward(x, train);
         self.cv3.forward(&Tensor::cat(&[through, around], 1), train)
     }
@@ -120,6 +133,7 @@ impl Sppf {
         once = pool(&x);
         twice = pool(&once);
         thrice = pool(&twice);
-        self.cv2.forward(&Tensor::cat(&[x, once, twice, thrice], 1), train)
+        self.cv2
+            .forward(&Tensor::cat(&[x, once, twice, thrice], 1), train)
     }
 }

@@ -45,7 +45,10 @@ impl Yolov5 {
             .enumerate()
             .map(|(index, (level, c_in))| {
                 let c_out = level.anchors.len() * head.channels_per_anchor();
-                let config = nn::ConvConfig { ws_init: weight_init(c_in), ..Default::default() };
+                let config = nn::ConvConfig {
+                    ws_init: weight_init(c_in),
+                    ..Default::default()
+                };
                 let mut conv = nn::conv2d(&detect / index as i64, c_in, c_out as i64, 1, config);
                 let prior = prior_bias(head, level.stride).repeat(level.anchors.len());
                 if let Some(bias) = conv.bs.as_mut() {
@@ -75,7 +78,11 @@ impl Yolov5 {
             outputs.push(y);
         }
         let inputs = HEAD_INPUTS.iter().map(|&layer| &outputs[layer]);
-        self.heads.iter().zip(inputs).map(|(head, x)| head.forward_t(x, train)).collect()
+        self.heads
+            .iter()
+            .zip(inputs)
+            .map(|(head, x)| head.forward_t(x, train))
+            .collect()
     }
 }
 
@@ -90,7 +97,13 @@ fn backbone_and_neck(model: &Path, variant: Variant) -> Vec<Layer> {
         Layer::Conv(Conv::new(&(model / at), c_in, c_out, kernel, stride, None))
     };
     let c3 = |at: i64, c_in, c_out, n, shortcut| {
-        Layer::C3(C3::new(&(model / at), c_in, c_out, variant.repeats(n), shortcut))
+        Layer::C3(C3::new(
+            &(model / at),
+            c_in,
+            c_out,
+            variant.repeats(n),
+            shortcut,
+        ))
     };
     vec![
         Layer::Conv(Conv::new(&(model / 0), 3, c64, 6, 2, Some(2))),
@@ -129,9 +142,17 @@ mod tests {
 
     fn parameters(variant: Variant, n_classes: usize) -> i64 {
         let store = nn::VarStore::new(Device::Cpu);
-        let head = HeadSpec { levels: default_levels(), n_classes, value_counts: Default::default() };
+        let head = HeadSpec {
+            levels: default_levels(),
+            n_classes,
+            value_counts: Default::default(),
+        };
         Yolov5::new(&store.root(), variant, &head);
-        store.trainable_variables().iter().map(|v| v.numel() as i64).sum()
+        store
+            .trainable_variables()
+            .iter()
+            .map(|v| v.numel() as i64)
+            .sum()
     }
 
     /// attridet.md, 8.1: counted in the reference's models, with the 80 COCO and the 14 cell classes.
@@ -143,7 +164,11 @@ mod tests {
             (Variant::S, 14, 7_057_387),
             (Variant::M, 14, 20_923_851),
         ] {
-            assert_eq!(parameters(variant, n_classes), expected, "{variant:?} {n_classes}");
+            assert_eq!(
+                parameters(variant, n_classes),
+                expected,
+                "{variant:?} {n_classes}"
+            );
         }
     }
 }

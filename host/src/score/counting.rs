@@ -27,11 +27,12 @@ pub(super) struct Counting {
     pub reliability: ReliabilityRow,
 }
 
-/// One attribute, three ways.
+/// One attribute, four ways.
 #[derive(Clone, Copy, Default)]
 struct Tallies {
     end_to_end: AttributeTally,
     on_found: AttributeTally,
+    on_truth: AttributeTally,
     reference: AttributeTally,
 }
 
@@ -80,6 +81,7 @@ pub(super) fn count(
         let pairs = pairs(picture.truths, found, options.iou_min);
         add_classes(picture.truths, found, &pairs, &mut matrix, &mut reliability);
         add_attributes(picture.truths, found, &pairs, &mut tallies);
+        add_on_truth(picture.truths, &picture.all, options.iou_min, &mut tallies);
         if options.reference_matching {
             add_by_reference(picture.truths, &picture.all, schema.len(), &mut tallies);
         }
@@ -128,6 +130,21 @@ fn add_attributes(truths: &[Cell], found: &[Detection], pairs: &Pairs, tallies: 
             if partner.is_some() {
                 tally.on_found.add(truth.attributes[index], value);
             }
+        }
+    }
+}
+
+/// What is said at the place of each truth: by the finding of any score that overlaps it most.
+fn add_on_truth(truths: &[Cell], all: &[Detection], iou_min: f32, tallies: &mut [Tallies]) {
+    for truth in truths {
+        let Some(partner) = largest_overlap_without_threshold(truth, all)
+            .filter(|&index| truth.bbox.iou(&all[index].bbox) >= iou_min)
+        else {
+            continue;
+        };
+        for (index, tally) in tallies.iter_mut().enumerate() {
+            let value = value_of(&all[partner], index);
+            tally.on_truth.add(truth.attributes[index], value);
         }
     }
 }
@@ -197,6 +214,7 @@ fn attribute_rows(
             attribute: attribute.name.to_string(),
             end_to_end: score(&tally.end_to_end),
             on_found: score(&tally.on_found),
+            on_truth: score(&tally.on_truth),
             reference_matching: reference_matching.then(|| score(&tally.reference)),
         }
     });

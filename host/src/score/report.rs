@@ -286,6 +286,10 @@ pub struct AttributeRow {
     pub end_to_end: AttributeScore,
     /// Only the cells that were found.
     pub on_found: AttributeScore,
+    /// On the ground-truth boxes: what the finding of any score says that overlaps the box most, at
+    /// the least IoU; whether the detector would have reported the cell does not matter. A box that
+    /// no finding overlaps enough is left out, so the file should be made with a low least score.
+    pub on_truth: AttributeScore,
     /// By the AttriDet reference's matching, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference_matching: Option<AttributeScore>,

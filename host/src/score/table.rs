@@ -173,13 +173,19 @@ fn attributes(report: &ScoreReport, out: &mut Formatter<'_>) -> Result {
         .iter()
         .any(|row| row.reference_matching.is_some());
     let headings = |first: &str, each: [&str; 3]| {
-        let groups = if with_reference { 3 } else { 2 };
+        let groups = if with_reference { 4 } else { 3 };
         let mut row = vec![first.to_owned()];
         row.extend(each.map(str::to_owned).into_iter().cycle().take(3 * groups));
         row
     };
     let mut over = headings("", ["", "", ""]);
-    for (column, text) in [(2, "end to end"), (5, "on found"), (8, "reference")] {
+    let groups = [
+        (2, "end to end"),
+        (5, "on found"),
+        (8, "on truth boxes"),
+        (11, "reference"),
+    ];
+    for (column, text) in groups {
         if let Some(cell) = over.get_mut(column) {
             *cell = text.to_owned();
         }
@@ -190,6 +196,7 @@ fn attributes(report: &ScoreReport, out: &mut Formatter<'_>) -> Result {
         let scores = [
             Some(&row.end_to_end),
             Some(&row.on_found),
+            Some(&row.on_truth),
             row.reference_matching.as_ref(),
         ];
         scores

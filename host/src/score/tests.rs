@@ -178,7 +178,7 @@ fn average_precision_takes_all_findings_and_leaves_unsaid_cells_aside() {
 }
 
 #[test]
-fn attributes_are_scored_end_to_end_on_found_cells_and_as_the_reference_does() {
+fn attributes_are_scored_end_to_end_on_found_cells_on_truth_boxes_and_as_the_reference_does() {
     let report = two_pictures();
     let row = &report.attributes[0];
     // Labelled: no, yes (missed), yes, no (unsaid class, told yes), yes (picture missing).
@@ -190,6 +190,9 @@ fn attributes_are_scored_end_to_end_on_found_cells_and_as_the_reference_does() {
     assert_eq!(report.mean.attribute_macro_f1, Some(f1));
     let on_found = row.on_found.accuracy.unwrap();
     assert_eq!((on_found.k, on_found.n), (2, 3));
+    // On truth boxes the score does not matter: the one below the least score is right.
+    let on_truth = row.on_truth.accuracy.unwrap();
+    assert_eq!((on_truth.k, on_truth.n), (3, 4));
     // The reference also takes the finding below the least score, and leaves picture b out.
     let reference = row.reference_matching.as_ref().unwrap().accuracy.unwrap();
     assert_eq!((reference.k, reference.n), (3, 4));

@@ -40,8 +40,16 @@ impl Journal {
     pub fn open(run: &Path, epochs_done: usize) -> Result<Self, (PathBuf, std::io::Error)> {
         let path = run.join("results.csv");
         let open = || {
-            let old = if epochs_done > 0 { std::fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
+            let old = if epochs_done > 0 {
+                std::fs::read_to_string(&path).unwrap_or_default()
+            } else {
+                String::new()
+            };
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&path)?;
             writeln!(file, "{HEADER}")?;
             for line in old.lines().skip(1).take(epochs_done) {
                 writeln!(file, "{line}")?;
@@ -73,7 +81,10 @@ impl Journal {
         ]);
         fields.extend([format!("{:.6}", row.lr), format!("{:.1}", row.seconds)]);
         let line = fields.join(",") + "\n";
-        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_all());
+        let written = self
+            .file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.sync_all());
         written.map_err(|source| (self.path.clone(), source))
     }
 }

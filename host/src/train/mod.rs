@@ -5,7 +5,7 @@ mod journal;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use shared::fit::FitKind;
@@ -29,6 +29,9 @@ const GRADIENT_NORM_MAX: f64 = 10.0;
 
 /// Batches with a loss or gradient that is no number, after which training stops.
 const NOT_FINITE_MAX: usize = 20;
+
+/// Epochs without validation are saved when the last save is this long ago.
+const SAVE_PERIOD: Duration = Duration::from_secs(60);
 
 /// What a run is: everything that its result depends on, beside the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,7 +117,9 @@ pub enum TrainError {
     #[error("cannot go on from this checkpoint: {0}")]
     Resume(String),
     /// Too many batches without a finite loss.
-    #[error("loss or gradient was not finite in {0} batches; the last good checkpoint is kept. Lower lr0?")]
+    #[error(
+        "loss or gradient was not finite in {0} batches; the last good checkpoint is kept. Lower lr0?"
+    )]
     NotFinite(usize),
     /// The validation.
     #[error(transparent)]
@@ -147,8 +152,8 @@ struct EpochLoss {
 
 /// Trains on the train split of `data`, chooses by its val split.
 ///
-/// `last.safetensors` and `best.safetensors` are written to the run's folder after every epoch,
-/// `results.csv` beside them. `each` hears of every batch (done, all) and every epoch.
+/// `last.safetensors` and `best.safetensors` are written to the run's folder after every validation
+/// and at least every minute or epoch, `results.csv` beside them. `each` hears of every batch (done, all) and every epoch.
 ///
 /// # Errors
 /// See [`TrainError`]; the checkpoints of finished epochs stay.
@@ -165,7 +170,10 @@ pub fn train(
     let val: Vec<&Sample> = of(Split::Val).collect();
     for (samples, split) in [(&train, "train"), (&val, "val")] {
         if samples.iter().all(|s| s.cells.is_empty()) {
-            return Err(TrainError::Empty { name: data.name.clone(), split });
+            return Err(TrainError::Empty {
+                name: data.name.clone(),
+                split,
+            });
         }
     }
     let loader = Loader::new(train, plan.fit, plan.canvas, options.cache_bytes);
@@ -175,6 +183,7 @@ pub fn train(
     }
     let mut journal = Journal::open(&options.out, run.state.epochs_done)
         .map_err(|(path, source)| TrainError::Journal { path, source })?;
+    let mut saved = Instant::now();
     for epoch in run.state.epochs_done..run.state.plan.epochs {
         let started = Instant::now();
         let losses = run.epoch(epoch, &loader, &mut each)?;
@@ -185,16 +194,28 @@ pub fn train(
             None
         };
         let is_best = run.note(epoch, validation.as_ref());
-        run.save(is_best)?;
+        // Small epochs need not all be on disk: a cut may cost a minute, not more.
+        if validation.is_some() || saved.elapsed() > SAVE_PERIOD {
+            run.save(is_best)?;
+            saved = Instant::now();
+        }
         let row = EpochRow {
             epoch: epoch + 1,
             losses: losses.means(),
             validation,
-            lr: run.pace(epoch * loader.batches(run.state.plan.batch), &loader).lr,
+            lr: run
+                .pace(epoch * loader.batches(run.state.plan.batch), &loader)
+                .lr,
             seconds: started.elapsed().as_secs_f64(),
         };
-        journal.append(&row).map_err(|(path, source)| TrainError::Journal { path, source })?;
-        each(Progress::Epoch { row: &row, epochs: run.state.plan.epochs, is_best });
+        journal
+            .append(&row)
+            .map_err(|(path, source)| TrainError::Journal { path, source })?;
+        each(Progress::Epoch {
+            row: &row,
+            epochs: run.state.plan.epochs,
+            is_best,
+        });
     }
     Ok(run.state)
 }
@@ -270,16 +291,33 @@ impl<'a> Run<'a> {
             Start::Resume(from) => {
                 checkpoint::fill(&mut store, &from.weights)?;
                 sgd.restore(from.momentum);
-                let shadow = from.ema.into_iter().map(|(n, t)| (n, t.to_device(options.device)));
+                let shadow = from
+                    .ema
+                    .into_iter()
+                    .map(|(n, t)| (n, t.to_device(options.device)));
                 Ema::restored(shadow.collect(), state.ema_updates)
             }
         };
-        Ok((Self { options, state, store, network, sgd, ema, gathered: 0, not_finite: 0, stop }, unfit))
+        Ok((
+            Self {
+                options,
+                state,
+                store,
+                network,
+                sgd,
+                ema,
+                gathered: 0,
+                not_finite: 0,
+                stop,
+            },
+            unfit,
+        ))
     }
 
     fn pace(&self, at: usize, loader: &Loader<'_>) -> crate::optim::Pace {
         let plan = &self.state.plan;
-        plan.schedule.pace(at, loader.batches(plan.batch), plan.epochs, plan.batch)
+        plan.schedule
+            .pace(at, loader.batches(plan.batch), plan.epochs, plan.batch)
     }
 
     fn epoch(
@@ -294,7 +332,13 @@ impl<'a> Run<'a> {
             augmentation.mosaic = 0.0;
         }
         let workers = self.options.workers;
-        let epoch_plan = EpochPlan { seed: plan.seed, epoch, batch: plan.batch, workers, augmentation };
+        let epoch_plan = EpochPlan {
+            seed: plan.seed,
+            epoch,
+            batch: plan.batch,
+            workers,
+            augmentation,
+        };
         let of = loader.batches(plan.batch);
         let mut losses = EpochLoss::default();
         let mut done = 0;
@@ -302,7 +346,11 @@ impl<'a> Run<'a> {
             let pace = self.pace(epoch * of + done, loader);
             done += 1;
             self.batch(&batch, &pace, done == of, &mut losses);
-            each(Progress::Batch { epoch: epoch + 1, done, of });
+            each(Progress::Batch {
+                epoch: epoch + 1,
+                done,
+                of,
+            });
             !self.stop.load(Ordering::Relaxed) && self.not_finite <= NOT_FINITE_MAX
         })?;
         if self.not_finite > NOT_FINITE_MAX {
@@ -315,7 +363,13 @@ impl<'a> Run<'a> {
     }
 
     /// Forward, backward and, when enough batches are gathered or the epoch ends, a step.
-    fn batch(&mut self, batch: &Batch, pace: &crate::optim::Pace, last: bool, losses: &mut EpochLoss) {
+    fn batch(
+        &mut self,
+        batch: &Batch,
+        pace: &crate::optim::Pace,
+        last: bool,
+        losses: &mut EpochLoss,
+    ) {
         let plan = &self.state.plan;
         let head = self.state.head();
         let canvases = channels_last(&scaled(&batch.canvases.to_device(self.options.device)));
@@ -345,14 +399,23 @@ impl<'a> Run<'a> {
         let head = self.state.head();
         let network = checkpoint::build(&store, self.state.plan.variant, &head);
         checkpoint::fill(&mut store, self.ema.shadow())?;
-        Ok(validate(&network, &head, &self.state.plan, self.options.device, val, data)?)
+        Ok(validate(
+            &network,
+            &head,
+            &self.state.plan,
+            self.options.device,
+            val,
+            data,
+        )?)
     }
 
     /// Counts the epoch; true when it is the best so far.
     fn note(&mut self, epoch: usize, validation: Option<&Validation>) -> bool {
         self.state.epochs_done = epoch + 1;
         self.state.ema_updates = self.ema.updates();
-        let Some(fitness) = validation.map(Validation::fitness) else { return false };
+        let Some(fitness) = validation.map(Validation::fitness) else {
+            return false;
+        };
         let is_best = self.state.best.is_none_or(|(best, _)| fitness > best);
         if is_best {
             self.state.best = Some((fitness, epoch + 1));
@@ -364,7 +427,12 @@ impl<'a> Run<'a> {
         let mut checkpoint = Checkpoint {
             run: self.state.clone(),
             weights: self.store.variables().into_iter().collect(),
-            ema: self.ema.shadow().iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect(),
+            ema: self
+                .ema
+                .shadow()
+                .iter()
+                .map(|(n, t)| (n.clone(), t.shallow_clone()))
+                .collect(),
             momentum: self.sgd.state(),
         };
         checkpoint.save(&last_checkpoint(&self.options.out))?;

@@ -313,9 +313,9 @@ impl Walk<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::dataset::real_data::wbc_data;
     use super::super::archive::stored;
     use super::*;
+    use crate::dataset::real_data::wbc_data;
 
     fn parse(pickle: &[u8], storage: &[u8]) -> Result<PtCheckpoint, String> {
         let bytes = stored(&[("m/data.pkl", pickle), ("m/data/0", storage)]);
