@@ -26,6 +26,16 @@ pub struct Batch {
     pub targets: Vec<Target>,
 }
 
+impl Batch {
+    /// The canvases' bytes, one after the other.
+    pub fn bytes(&self) -> Vec<u8> {
+        let flat = self.canvases.contiguous().view(-1);
+        let mut out = vec![0; flat.numel()];
+        flat.copy_data(&mut out, flat.numel());
+        out
+    }
+}
+
 /// The training pictures, fitted once and kept while there is room.
 pub struct Loader<'a> {
     samples: Vec<&'a Sample>,

@@ -62,6 +62,11 @@ impl Journal {
         }
     }
 
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes a line and syncs it.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The training loop: batches in, checkpoints and `results.csv` out.
 
 mod journal;
+mod pictures;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -105,7 +106,7 @@ pub enum TrainError {
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The journal.
+    /// The journal or a picture of the run.
     #[error("{}: {source}", .path.display())]
     Journal {
         /// Which file.
@@ -181,8 +182,7 @@ pub fn train(
     if !unfit.is_empty() {
         each(Progress::Unfit { weights: &unfit });
     }
-    let mut journal = Journal::open(&options.out, run.state.epochs_done)
-        .map_err(|(path, source)| TrainError::Journal { path, source })?;
+    let mut journal = Journal::open(&options.out, run.state.epochs_done).map_err(unwritten)?;
     let mut saved = Instant::now();
     for epoch in run.state.epochs_done..run.state.plan.epochs {
         let started = Instant::now();
@@ -218,6 +218,10 @@ pub fn train(
         });
     }
     Ok(run.state)
+}
+
+fn unwritten((path, source): (PathBuf, std::io::Error)) -> TrainError {
+    TrainError::Journal { path, source }
 }
 
 /// What training tells while it runs.
@@ -342,7 +346,17 @@ impl<'a> Run<'a> {
         let of = loader.batches(plan.batch);
         let mut losses = EpochLoss::default();
         let mut done = 0;
+        let mut unseen = epoch == 0;
+        let mut drawn = Ok(());
         loader.epoch(&epoch_plan, |batch| {
+            if std::mem::take(&mut unseen) {
+                drawn = pictures::write_batch(
+                    &batch,
+                    plan.canvas,
+                    &self.state.classes,
+                    &self.options.out,
+                );
+            }
             let pace = self.pace(epoch * of + done, loader);
             done += 1;
             self.batch(&batch, &pace, done == of, &mut losses);
@@ -353,6 +367,7 @@ impl<'a> Run<'a> {
             });
             !self.stop.load(Ordering::Relaxed) && self.not_finite <= NOT_FINITE_MAX
         })?;
+        drawn.map_err(unwritten)?;
         if self.not_finite > NOT_FINITE_MAX {
             return Err(TrainError::NotFinite(self.not_finite));
         }
