@@ -208,9 +208,8 @@ pub fn train(
                 .lr,
             seconds: started.elapsed().as_secs_f64(),
         };
-        journal
-            .append(&row)
-            .map_err(|(path, source)| TrainError::Journal { path, source })?;
+        journal.append(&row).map_err(unwritten)?;
+        pictures::write_curves(journal.path(), &options.out).map_err(unwritten)?;
         each(Progress::Epoch {
             row: &row,
             epochs: run.state.plan.epochs,
