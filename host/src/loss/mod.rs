@@ -126,10 +126,10 @@ pub fn loss(
         );
         parts.objectness += term * BALANCE.get(level).copied().unwrap_or(1.0);
     }
-    parts.bbox = parts.bbox * weights.bbox;
-    parts.objectness = parts.objectness * weights.objectness;
-    parts.class = parts.class * weights.class;
-    parts.attribute = parts.attribute * weights.attribute;
+    parts.bbox *= weights.bbox;
+    parts.objectness *= weights.objectness;
+    parts.class *= weights.class;
+    parts.attribute *= weights.attribute;
     parts
 }
 

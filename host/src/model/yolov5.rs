@@ -11,7 +11,7 @@ use super::{Variant, prior_bias};
 #[derive(Debug)]
 enum Layer {
     Conv(Conv),
-    C3(C3),
+    C3(Box<C3>),
     Sppf(Sppf),
     Upsample,
     Concat(usize),
@@ -97,13 +97,9 @@ fn backbone_and_neck(model: &Path, variant: Variant) -> Vec<Layer> {
         Layer::Conv(Conv::new(&(model / at), c_in, c_out, kernel, stride, None))
     };
     let c3 = |at: i64, c_in, c_out, n, shortcut| {
-        Layer::C3(C3::new(
-            &(model / at),
-            c_in,
-            c_out,
-            variant.repeats(n),
-            shortcut,
-        ))
+        let repeats = variant.repeats(n);
+        let block = C3::new(&(model / at), c_in, c_out, repeats, shortcut);
+        Layer::C3(Box::new(block))
     };
     vec![
         Layer::Conv(Conv::new(&(model / 0), 3, c64, 6, 2, Some(2))),
