@@ -6,7 +6,7 @@ mod pictures;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use shared::fit::FitKind;
@@ -30,9 +30,6 @@ const GRADIENT_NORM_MAX: f64 = 10.0;
 
 /// Batches with a loss or gradient that is no number, after which training stops.
 const NOT_FINITE_MAX: usize = 20;
-
-/// Epochs without validation are saved when the last save is this long ago.
-const SAVE_PERIOD: Duration = Duration::from_secs(60);
 
 /// What a run is: everything that its result depends on, beside the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,7 +104,7 @@ pub enum TrainError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The journal or a picture of the run.
-    #[error("{}: {source}", .path.display())]
+    #[error("{} cannot be written", .path.display())]
     Journal {
         /// Which file.
         path: PathBuf,
@@ -125,9 +122,12 @@ pub enum TrainError {
     /// The validation.
     #[error(transparent)]
     Validation(#[from] ValidationError),
-    /// Stopped by the user; everything up to the last finished epoch is saved.
-    #[error("interrupted; go on with --resume")]
-    Interrupted,
+    /// Stopped by the user; every finished epoch is saved.
+    #[error("interrupted in epoch {epoch}; {}", if *.epoch > 1 { "go on with --resume" } else { "no epoch was done, nothing to resume" })]
+    Interrupted {
+        /// Counted from 1.
+        epoch: usize,
+    },
 }
 
 /// A run in progress.
@@ -153,8 +153,8 @@ struct EpochLoss {
 
 /// Trains on the train split of `data`, chooses by its val split.
 ///
-/// `last.safetensors` and `best.safetensors` are written to the run's folder after every validation
-/// and at least every minute or epoch, `results.csv` beside them. `each` hears of every batch (done, all) and every epoch.
+/// `last.safetensors` and `best.safetensors` are written to the run's folder after every epoch,
+/// `results.csv` beside them. `each` hears of every batch (done, all) and every epoch.
 ///
 /// # Errors
 /// See [`TrainError`]; the checkpoints of finished epochs stay.
@@ -183,7 +183,6 @@ pub fn train(
         each(Progress::Unfit { weights: &unfit });
     }
     let mut journal = Journal::open(&options.out, run.state.epochs_done).map_err(unwritten)?;
-    let mut saved = Instant::now();
     for epoch in run.state.epochs_done..run.state.plan.epochs {
         let started = Instant::now();
         let losses = run.epoch(epoch, &loader, &mut each)?;
@@ -194,11 +193,6 @@ pub fn train(
             None
         };
         let is_best = run.note(epoch, validation.as_ref());
-        // Small epochs need not all be on disk: a cut may cost a minute, not more.
-        if validation.is_some() || saved.elapsed() > SAVE_PERIOD {
-            run.save(is_best)?;
-            saved = Instant::now();
-        }
         let row = EpochRow {
             epoch: epoch + 1,
             losses: losses.means(),
@@ -208,7 +202,10 @@ pub fn train(
                 .lr,
             seconds: started.elapsed().as_secs_f64(),
         };
+        run.check_finite()?;
+        // The journal first: a resumed run cuts lines it has not reached, but cannot make up lost ones.
         journal.append(&row).map_err(unwritten)?;
+        run.save(is_best)?;
         pictures::write_curves(journal.path(), &options.out).map_err(unwritten)?;
         each(Progress::Epoch {
             row: &row,
@@ -221,6 +218,31 @@ pub fn train(
 
 fn unwritten((path, source): (PathBuf, std::io::Error)) -> TrainError {
     TrainError::Journal { path, source }
+}
+
+/// The state to begin with; a run to go on with must have been trained on this very data.
+fn state_of(data: &Dataset, plan: TrainPlan, start: &Start) -> Result<RunState, TrainError> {
+    let data_fingerprint = fingerprint(data)?;
+    if let Start::Resume(from) = start {
+        let trained_on = &from.run.data_fingerprint;
+        if *trained_on != data_fingerprint {
+            let reason = format!("it was trained on data {trained_on}, this is {data_fingerprint}");
+            return Err(TrainError::Resume(reason));
+        }
+        return Ok(from.run.clone());
+    }
+    Ok(RunState {
+        version: RunState::version(),
+        software: format!("leuko-host {}", env!("CARGO_PKG_VERSION")),
+        plan,
+        classes: data.classes.clone(),
+        schema: data.schema.clone(),
+        levels: default_levels(),
+        data_fingerprint,
+        epochs_done: 0,
+        ema_updates: 0,
+        best: None,
+    })
 }
 
 /// What training tells while it runs.
@@ -259,28 +281,7 @@ impl<'a> Run<'a> {
         stop: &'a AtomicBool,
     ) -> Result<(Self, Vec<String>), TrainError> {
         tch::manual_seed(plan.seed as i64);
-        let data_fingerprint = fingerprint(data)?;
-        let state = match &start {
-            Start::Resume(from) => from.run.clone(),
-            Start::Nothing | Start::Weights(_) => RunState {
-                version: RunState::version(),
-                software: format!("leuko-host {}", env!("CARGO_PKG_VERSION")),
-                plan,
-                classes: data.classes.clone(),
-                schema: data.schema.clone(),
-                levels: default_levels(),
-                data_fingerprint: data_fingerprint.clone(),
-                epochs_done: 0,
-                ema_updates: 0,
-                best: None,
-            },
-        };
-        if state.data_fingerprint != data_fingerprint {
-            return Err(TrainError::Resume(format!(
-                "it was trained on data {}, this is {data_fingerprint}",
-                state.data_fingerprint
-            )));
-        }
+        let state = state_of(data, plan, &start)?;
         let mut store = nn::VarStore::new(options.device);
         let network = checkpoint::build(&store, state.plan.variant, &state.head());
         let mut sgd = Sgd::new(&store, &state.plan.schedule, state.plan.batch);
@@ -371,7 +372,7 @@ impl<'a> Run<'a> {
             return Err(TrainError::NotFinite(self.not_finite));
         }
         if done < of {
-            return Err(TrainError::Interrupted);
+            return Err(TrainError::Interrupted { epoch: epoch + 1 });
         }
         Ok(losses)
     }
@@ -437,25 +438,29 @@ impl<'a> Run<'a> {
         is_best
     }
 
-    fn save(&self, is_best: bool) -> Result<(), CheckpointError> {
-        let mut checkpoint = Checkpoint {
-            run: self.state.clone(),
-            weights: self.store.variables().into_iter().collect(),
-            ema: self
-                .ema
-                .shadow()
-                .iter()
-                .map(|(n, t)| (n.clone(), t.shallow_clone()))
-                .collect(),
-            momentum: self.sgd.state(),
-        };
-        checkpoint.save(&last_checkpoint(&self.options.out))?;
-        if is_best {
-            checkpoint.weights.clear();
-            checkpoint.momentum.clear();
-            checkpoint.save(&best_checkpoint(&self.options.out))?;
+    /// Nothing that is no number may replace the last good checkpoint.
+    fn check_finite(&self) -> Result<(), TrainError> {
+        let finite = |t: &Tensor| t.isfinite().all().int64_value(&[]) == 1;
+        if self.ema.shadow().values().all(finite) {
+            Ok(())
+        } else {
+            Err(TrainError::NotFinite(self.not_finite))
         }
-        Ok(())
+    }
+
+    /// The best first: a cut between the two files then costs an epoch, never the best weights.
+    fn save(&self, is_best: bool) -> Result<(), CheckpointError> {
+        let shadow = self.ema.shadow();
+        let ema = || shadow.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
+        let run = self.state.clone();
+        if is_best {
+            let (weights, momentum) = (BTreeMap::new(), BTreeMap::new());
+            let best = Checkpoint { run: run.clone(), weights, ema: ema(), momentum };
+            best.save(&best_checkpoint(&self.options.out))?;
+        }
+        let weights = self.store.variables().into_iter().collect();
+        let last = Checkpoint { run, weights, ema: ema(), momentum: self.sgd.state() };
+        last.save(&last_checkpoint(&self.options.out))
     }
 }
 
