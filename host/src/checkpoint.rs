@@ -17,6 +17,7 @@ use tch::{Kind, Tensor, nn};
 
 use crate::model::{Variant, Yolov5};
 use crate::train::TrainPlan;
+use crate::weights::pickle::read_pt;
 
 /// Key of [`RunState`] in the file's metadata.
 const RUN_KEY: &str = "leukoscope.run";
@@ -27,7 +28,7 @@ const VERSION: u32 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The file cannot be read or written.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}", .path.display())]
     Io {
         /// Which file.
         path: PathBuf,
@@ -188,6 +189,18 @@ impl Checkpoint {
                 run.version
             )));
         }
+        let side = |side: u32| side > 0 && side.is_multiple_of(32);
+        let canvas = run.plan.canvas;
+        let strides: Vec<u16> = run.levels.iter().map(|level| level.stride).collect();
+        if strides != [8, 16, 32]
+            || !side(canvas.width)
+            || !side(canvas.height)
+            || run.plan.batch == 0
+        {
+            return Err(format(format!(
+                "expected strides 8, 16, 32 and a canvas in multiples of 32, found {strides:?} and {canvas}"
+            )));
+        }
         let tensors = SafeTensors::deserialize(&file).map_err(|e| format(e.to_string()))?;
         let mut checkpoint = Self {
             run,
@@ -228,6 +241,26 @@ impl Checkpoint {
         fill(&mut store, &self.ema)?;
         Ok((store, network))
     }
+}
+
+/// The weights to start a training from: the running mean of one of our checkpoints, or those of a
+/// Python checkpoint of the family (`.pt`), read without executing anything.
+///
+/// # Errors
+/// When the file cannot be read or is neither.
+pub fn weights_of(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
+    if path.extension().is_none_or(|extension| extension != "pt") {
+        return Checkpoint::load(path).map(|checkpoint| checkpoint.ema);
+    }
+    let foreign = read_pt(path).map_err(|error| CheckpointError::Weights(error.to_string()))?;
+    let named = foreign.tensors.iter().map(|(name, shape, values)| {
+        let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
+        (
+            name.to_owned(),
+            Tensor::from_slice(values).view(shape.as_slice()),
+        )
+    });
+    Ok(named.collect())
 }
 
 /// Hash of a file, hexadecimal.

@@ -20,7 +20,7 @@ pub enum EvalError {
     #[error(transparent)]
     Picture(#[from] PictureError),
     /// The network's answer.
-    #[error("{image}: {source}")]
+    #[error("{image}")]
     Head {
         /// Which picture.
         image: String,

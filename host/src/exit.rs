@@ -2,53 +2,97 @@
 
 use std::io;
 
+use shared::contract::ContractError;
+
 use crate::checkpoint::CheckpointError;
 use crate::dataset::DataError;
 use crate::detections::DetectionsError;
 use crate::device::DeviceError;
+use crate::eval::EvalError;
 use crate::onnx::OnnxError;
 use crate::picture::PictureError;
 use crate::score::ScoreError;
 use crate::train::TrainError;
+use crate::validate::ValidationError;
+
+/// The command line asks for something that makes no sense.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(
+    /// What was expected and found.
+    pub String,
+);
 
 /// The code for `error`: by the first link of its chain that says what kind of failure it is.
 pub fn code(error: &anyhow::Error) -> u8 {
     error.chain().find_map(code_of).unwrap_or(1)
 }
 
+// An error that passes another one on unchanged hides it from the chain: such are looked into here.
 fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if let Some(error) = error.downcast_ref::<TrainError>() {
+        return match error {
+            TrainError::Interrupted { .. } => Some(130),
+            TrainError::Empty { .. } => Some(3),
+            TrainError::Resume(_) => Some(4),
+            TrainError::Journal { .. } => Some(6),
+            TrainError::NotFinite(_) => None,
+            TrainError::Checkpoint(inner) => code_of(inner),
+            TrainError::Data(inner) => code_of(inner),
+            TrainError::Picture(inner) => code_of(inner),
+            TrainError::Validation(inner) => code_of(inner),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<ValidationError>() {
+        return match error {
+            ValidationError::Picture(inner) => code_of(inner),
+            ValidationError::Eval(inner) => code_of(inner),
+            ValidationError::Score(inner) => code_of(inner),
+        };
+    }
     if let Some(error) = error.downcast_ref::<io::Error>() {
         return is_disk(error).then_some(6);
     }
-    if let Some(error) = error.downcast_ref::<TrainError>() {
-        return match error {
-            TrainError::Interrupted => Some(130),
-            TrainError::Empty { .. } | TrainError::Data(_) => Some(3),
-            TrainError::Resume(_) => Some(4),
-            TrainError::Checkpoint(inner) => code_of(inner),
-            TrainError::Picture(inner) => code_of(inner),
-            TrainError::Journal { .. } => Some(6),
-            TrainError::NotFinite(_) | TrainError::Validation(_) => None,
-        };
+    kind_of(error)
+}
+
+/// The errors that say by themselves what they are.
+fn kind_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if let Some(error) = error.downcast_ref::<EvalError>() {
+        return Some(if matches!(error, EvalError::Picture(_)) {
+            3
+        } else {
+            4
+        });
+    }
+    if let Some(error) = error.downcast_ref::<DataError>() {
+        return Some(if matches!(error, DataError::Write { .. }) {
+            6
+        } else {
+            3
+        });
+    }
+    if let Some(error) = error.downcast_ref::<ScoreError>() {
+        return Some(if matches!(error, ScoreError::Options { .. }) {
+            2
+        } else {
+            3
+        });
     }
     if let Some(error) = error.downcast_ref::<CheckpointError>() {
-        return match error {
-            CheckpointError::Io { source, .. } if is_disk(source) => Some(6),
-            _ => Some(4),
-        };
+        let full = matches!(error, CheckpointError::Io { source, .. } if is_disk(source));
+        return Some(if full { 6 } else { 4 });
     }
-    if let Some(DataError::Write { .. }) = error.downcast_ref() {
-        return Some(6);
-    }
-    let bad_data = error.is::<DataError>()
-        || error.is::<PictureError>()
-        || error.is::<DetectionsError>()
-        || error.is::<ScoreError>();
-    let bad_model = error.is::<OnnxError>();
-    let device = error.is::<DeviceError>();
-    [(bad_data, 3), (bad_model, 4), (device, 5)]
-        .into_iter()
-        .find_map(|(is, code)| is.then_some(code))
+    let kinds = [
+        (error.is::<Usage>(), 2),
+        (
+            error.is::<PictureError>() || error.is::<DetectionsError>(),
+            3,
+        ),
+        (error.is::<OnnxError>() || error.is::<ContractError>(), 4),
+        (error.is::<DeviceError>(), 5),
+    ];
+    kinds.into_iter().find_map(|(is, code)| is.then_some(code))
 }
 
 fn is_disk(error: &io::Error) -> bool {
@@ -57,4 +101,59 @@ fn is_disk(error: &io::Error) -> bool {
         error.kind(),
         StorageFull | ReadOnlyFilesystem | QuotaExceeded | PermissionDenied
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_failure_has_its_code_however_deep_it_lies() {
+        let picture = || PictureError {
+            path: PathBuf::from("a.jpg"),
+            reason: String::new(),
+        };
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let path = || PathBuf::from("x");
+        let cases: Vec<(anyhow::Error, u8)> = vec![
+            (anyhow::anyhow!("something"), 1),
+            (Usage(String::new()).into(), 2),
+            (picture().into(), 3),
+            (EvalError::Picture(picture()).into(), 3),
+            (
+                TrainError::Validation(ValidationError::Eval(EvalError::Picture(picture()))).into(),
+                3,
+            ),
+            (ContractError::Levels.into(), 4),
+            (
+                CheckpointError::Format {
+                    path: path(),
+                    reason: String::new(),
+                }
+                .into(),
+                4,
+            ),
+            (
+                crate::device::parse("tpu")
+                    .expect_err("no such device")
+                    .into(),
+                5,
+            ),
+            (
+                CheckpointError::Io {
+                    path: path(),
+                    source: full(),
+                }
+                .into(),
+                6,
+            ),
+            (anyhow::Error::from(full()).context("out"), 6),
+            (TrainError::Interrupted { epoch: 2 }.into(), 130),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(code(&error), expected, "{error:#}");
+        }
+    }
 }

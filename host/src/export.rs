@@ -52,7 +52,7 @@ pub fn contract_of(
             software: fixed(&run.software, "software")?,
             checkpoint_sha256: fixed(checkpoint_sha256, "hash")?,
             data_fingerprint: fixed(&run.data_fingerprint, "data fingerprint")?,
-            epochs: run.best.map_or(run.epochs_done, |(_, epoch)| epoch) as u32,
+            epochs: run.epochs_done as u32,
         },
         golden: heapless::Vec::new(),
     };

@@ -186,9 +186,12 @@ fn fit(sample: &Sample, kind: FitKind, canvas: Size) -> Result<Fitted, PictureEr
     let inner = shared::fit::Fit::new(kind, picture.size, canvas)
         .ok_or_else(reason)?
         .inner();
-    let (fit, bytes) = picture
+    let (fit, mut bytes) = picture
         .on_canvas(FitKind::Stretch, inner)
         .ok_or_else(reason)?;
+    if let Some(region) = sample.region.and_then(|r| fit.canvas_from_image(&r)) {
+        grey_outside(&mut bytes, inner, region.xyxy());
+    }
     let cells = sample
         .cells
         .iter()
@@ -208,4 +211,31 @@ fn fit(sample: &Sample, kind: FitKind, canvas: Size) -> Result<Fitted, PictureEr
         picture: Planar { bytes, size: inner },
         cells,
     })
+}
+
+/// Paints over what nobody labelled: unlabelled cells must not teach background.
+fn grey_outside(planes: &mut [u8], size: Size, [x0, y0, x1, y1]: [f32; 4]) {
+    let (width, height) = (size.width as usize, size.height as usize);
+    for plane in planes.chunks_exact_mut(width * height) {
+        for (at, value) in plane.iter_mut().enumerate() {
+            let (x, y) = ((at % width) as f32 + 0.5, (at / width) as f32 + 0.5);
+            if x < x0 || x >= x1 || y < y0 || y >= y1 {
+                *value = shared::fit::PAD_VALUE;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_labelled_is_painted_over() {
+        let mut planes = vec![7; 3 * 4 * 2];
+        grey_outside(&mut planes, Size::new(4, 2), [1.0, 0.0, 3.0, 1.0]);
+        let pad = shared::fit::PAD_VALUE;
+        let plane = [pad, 7, 7, pad, pad, pad, pad, pad];
+        assert_eq!(planes, plane.repeat(3));
+    }
 }

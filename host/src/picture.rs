@@ -9,7 +9,7 @@ use shared::pixels::RgbView;
 use shared::resize::{canvas_into, canvas_len, scratch_len};
 
 /// Most memory a decoder may take, in bytes.
-const DECODE_BYTES_MAX: u64 = 1 << 30;
+const DECODE_BYTES_MAX: u64 = 224 << 20;
 
 /// A picture that cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -87,10 +87,10 @@ pub fn validate(
         canvas: plan.canvas,
         device,
     };
-    score_split(&evaluator, samples, data, &Thresholds::EVALUATION).map(|r| Validation::of(&r))
+    score_split(&evaluator, samples, data, &Thresholds::EVALUATION, "").map(|r| Validation::of(&r))
 }
 
-/// The whole score table of a network on `samples`.
+/// The whole score table of a network on `samples`; `model_sha256` is passed into it.
 ///
 /// # Errors
 /// As [`validate`].
@@ -99,6 +99,7 @@ pub fn score_split(
     samples: &[&Sample],
     data: &Dataset,
     thresholds: &Thresholds,
+    model_sha256: &str,
 ) -> Result<ScoreReport, ValidationError> {
     let mut findings = Vec::with_capacity(samples.len());
     for sample in samples {
@@ -108,7 +109,7 @@ pub fn score_split(
         findings.push(PictureFindings {
             image,
             size: found.size,
-            model_sha256: String::new(),
+            model_sha256: model_sha256.to_owned(),
             thresholds: *thresholds,
             dropped: found.dropped,
             detections: found.detections,

@@ -7,7 +7,9 @@ use anyhow::Context;
 use clap::Args;
 use shared::head::Thresholds;
 
+use super::say;
 use crate::checkpoint::{Checkpoint, sha256_of};
+use crate::exit::Usage;
 use crate::export::{contract_of, onnx_of};
 
 /// Writes the ONNX file: u8 canvas in, raw heads out, batch norm folded, contract inside.
@@ -25,7 +27,7 @@ pub struct ExportArgs {
     /// Least score of a counted cell.
     #[arg(long, default_value_t = Thresholds::COUNTING.score)]
     conf: f32,
-    /// Overlap above which the worse of two boxes of a class goes.
+    /// Overlap above which the worse of two boxes goes.
     #[arg(long, default_value_t = Thresholds::COUNTING.iou)]
     iou: f32,
 }
@@ -37,12 +39,13 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         iou: args.iou,
         ..Thresholds::COUNTING
     };
-    anyhow::ensure!(
-        thresholds.is_legal(),
-        "--conf {} and --iou {} must be in 0..=1",
-        args.conf,
-        args.iou
-    );
+    if !thresholds.is_legal() {
+        let (conf, iou) = (args.conf, args.iou);
+        return Err(Usage(format!(
+            "--conf {conf} and --iou {iou}, expected both in 0..=1"
+        ))
+        .into());
+    }
     let checkpoint = Checkpoint::load(&args.weights)?;
     let stem = args.out.file_stem().unwrap_or_default().to_string_lossy();
     let name = args.name.as_deref().unwrap_or(&stem);
@@ -54,11 +57,8 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let part = args.out.with_extension("part");
     fs::write(&part, &bytes).with_context(|| format!("{}", part.display()))?;
     fs::rename(&part, &args.out).with_context(|| format!("{}", args.out.display()))?;
-    println!(
-        "{} ({} bytes, {} golden fields)",
-        args.out.display(),
-        bytes.len(),
-        contract.golden.len()
-    );
-    Ok(())
+    let (out, n_bytes, n_golden) = (args.out.display(), bytes.len(), contract.golden.len());
+    say(&format!(
+        "{out} ({n_bytes} bytes, {n_golden} golden fields)\n"
+    ))
 }

@@ -8,6 +8,8 @@ mod score;
 mod train;
 mod val;
 
+use std::io::Write;
+
 use clap::{Parser, Subcommand};
 
 /// Trains, validates and exports the white-cell detector.
@@ -49,5 +51,13 @@ impl Cli {
             Command::Export(args) => export::run(&args),
             Command::Score(args) => score::run(&args),
         }
+    }
+}
+
+/// Data on stdout; that the reader went away is no error.
+fn say(data: &dyn std::fmt::Display) -> anyhow::Result<()> {
+    match write!(std::io::stdout(), "{data}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
     }
 }

@@ -11,11 +11,13 @@ use shared::head::Thresholds;
 use shared::pixels::RgbViewMut;
 
 use super::data_args::{DataArgs, parse_split};
+use super::say;
 use crate::checkpoint::{Checkpoint, sha256_of};
-use crate::dataset::{Sample, Split};
+use crate::dataset::Split;
 use crate::detections::{PictureFindings, write_detections};
 use crate::device;
 use crate::eval::Evaluator;
+use crate::exit::Usage;
 use crate::picture::Picture;
 
 /// Finds the cells of a split's pictures: `detections.jsonl` and annotated pictures.
@@ -32,7 +34,7 @@ pub struct PredictArgs {
     /// Least score of a detection.
     #[arg(long, default_value_t = Thresholds::COUNTING.score)]
     conf: f32,
-    /// Overlap above which the worse of two boxes of a class goes.
+    /// Overlap above which the worse of two boxes goes.
     #[arg(long, default_value_t = Thresholds::COUNTING.iou)]
     iou: f32,
     /// Folder for the results.
@@ -54,12 +56,13 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<()> {
         iou: args.iou,
         ..Thresholds::COUNTING
     };
-    anyhow::ensure!(
-        thresholds.is_legal(),
-        "--conf {} and --iou {} must be in 0..=1",
-        args.conf,
-        args.iou
-    );
+    if !thresholds.is_legal() {
+        let (conf, iou) = (args.conf, args.iou);
+        return Err(Usage(format!(
+            "--conf {conf} and --iou {iou}, expected both in 0..=1"
+        ))
+        .into());
+    }
     let checkpoint = Checkpoint::load(&args.weights)?;
     let sha256 = sha256_of(&args.weights)?;
     let run = &checkpoint.run;
@@ -84,7 +87,14 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<()> {
         let picture = Picture::open(&sample.image)?;
         let found = evaluator.detect(&picture, &sample.image.display().to_string(), &thresholds)?;
         if all.len() < args.annotate_max {
-            draw(picture, &found.detections, run, sample, &annotated)?;
+            // Numbered: pictures of several sets may have the same name.
+            let name = sample
+                .image
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy();
+            let path = annotated.join(format!("{:05}-{name}.png", all.len()));
+            draw(picture, &found.detections, run, &path)?;
         }
         all.push(PictureFindings {
             image: sample.image.to_string_lossy().into_owned(),
@@ -96,30 +106,28 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<()> {
         });
     }
     let path = args.out.join("detections.jsonl");
-    let file = fs::File::create(&path).with_context(|| format!("{}", path.display()))?;
+    let part = path.with_extension("part");
+    let file = fs::File::create(&part).with_context(|| format!("{}", part.display()))?;
     write_detections(BufWriter::new(file), &all, &run.classes, &run.schema)
+        .and_then(|()| fs::rename(&part, &path))
         .with_context(|| format!("{}", path.display()))?;
     let cells: usize = all.iter().map(|f| f.detections.len()).sum();
-    println!("{} pictures, {cells} cells: {}", all.len(), path.display());
-    Ok(())
+    say(&format!(
+        "{} pictures, {cells} cells: {}\n",
+        all.len(),
+        path.display()
+    ))
 }
 
 fn draw(
     mut picture: Picture,
     detections: &[shared::cell::Detection],
     run: &crate::checkpoint::RunState,
-    sample: &Sample,
-    folder: &Path,
+    path: &Path,
 ) -> anyhow::Result<()> {
     let mut view = RgbViewMut::new(&mut picture.bytes, picture.size)?;
     annotate(&mut view, detections, &run.classes, &run.schema);
-    let stem = sample
-        .image
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy();
-    let path = folder.join(format!("{stem}.png"));
     let (width, height) = (picture.size.width, picture.size.height);
-    image::save_buffer(&path, &picture.bytes, width, height, image::ColorType::Rgb8)
+    image::save_buffer(path, &picture.bytes, width, height, image::ColorType::Rgb8)
         .with_context(|| format!("{}", path.display()))
 }

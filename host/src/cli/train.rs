@@ -13,10 +13,12 @@ use shared::fit::FitKind;
 use shared::geometry::Size;
 
 use super::data_args::DataArgs;
+use super::say;
 use crate::augment::Augmentation;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, weights_of};
 use crate::dataset::{Split, remove_leaks};
 use crate::device;
+use crate::exit::Usage;
 use crate::loss::LossWeights;
 use crate::model::Variant;
 use crate::optim::Schedule;
@@ -27,8 +29,9 @@ use crate::train::{EpochRow, Progress, Start, TrainOptions, TrainPlan, best_chec
 pub struct TrainArgs {
     #[command(flatten)]
     data: DataArgs,
-    /// A checkpoint to start from; what does not fit is listed and starts from nothing.
-    #[arg(long)]
+    /// A checkpoint of ours or of YOLOv5 (.pt) to start from; what does not fit is listed and starts
+    /// from nothing.
+    #[arg(long, conflicts_with = "resume")]
     weights: Option<PathBuf>,
     /// Size of the network: n, s, m, l or x.
     #[arg(long, default_value = "n")]
@@ -122,17 +125,54 @@ fn parse_side(text: &str) -> Result<u32, String> {
 }
 
 impl TrainArgs {
+    /// Refuses numbers that no training can be made with.
+    fn check(&self) -> Result<(), Usage> {
+        let unit = |v: f64| (0.0..=1.0).contains(&v);
+        let positive = |v: f64| v.is_finite() && v > 0.0;
+        let not_negative = |v: f64| v.is_finite() && v >= 0.0;
+        let (smallest, largest) = (f64::from(self.scale_min), f64::from(self.scale_max));
+        let cases = [
+            (
+                self.epochs > 0 && self.batch > 0,
+                "--epochs and --batch, expected at least 1",
+            ),
+            (positive(self.lr0), "--lr0, expected above 0"),
+            (unit(self.lrf), "--lrf, expected 0 to 1"),
+            (
+                not_negative(self.warmup_epochs),
+                "--warmup-epochs, expected 0 or more",
+            ),
+            (unit(f64::from(self.mosaic)), "--mosaic, expected 0 to 1"),
+            (
+                not_negative(f64::from(self.degrees)),
+                "--degrees, expected 0 or more",
+            ),
+            (
+                positive(smallest) && largest.is_finite() && smallest <= largest,
+                "--scale-min and --scale-max, expected above 0 and in this order",
+            ),
+            (
+                [self.box_gain, self.obj_gain, self.cls_gain, self.attr_gain]
+                    .into_iter()
+                    .all(not_negative),
+                "--box-gain, --obj-gain, --cls-gain and --attr-gain, expected 0 or more",
+            ),
+        ];
+        match cases.into_iter().find(|(right, _)| !right) {
+            Some((_, expected)) => Err(Usage(expected.to_owned())),
+            None => Ok(()),
+        }
+    }
+
     fn plan(&self) -> anyhow::Result<TrainPlan> {
-        anyhow::ensure!(
-            self.epochs > 0 && self.batch > 0,
-            "--epochs and --batch must be at least 1"
-        );
-        anyhow::ensure!(
-            self.scale_min > 0.0 && self.scale_min <= self.scale_max,
-            "--scale-min {} must be above 0 and not above --scale-max {}",
-            self.scale_min,
-            self.scale_max
-        );
+        self.check()?;
+        let close_mosaic = self.close_mosaic.min(self.epochs / 2);
+        if close_mosaic < self.close_mosaic {
+            eprintln!(
+                "--close-mosaic {}: half of {} epochs is taken",
+                self.close_mosaic, self.epochs
+            );
+        }
         Ok(TrainPlan {
             variant: self.model,
             canvas: Size::new(self.imgsz, self.imgsz),
@@ -144,7 +184,7 @@ impl TrainArgs {
             epochs: self.epochs,
             batch: self.batch,
             seed: self.seed,
-            close_mosaic: self.close_mosaic.min(self.epochs / 2),
+            close_mosaic,
             schedule: Schedule {
                 lr0: self.lr0,
                 lrf: self.lrf,
@@ -201,8 +241,7 @@ pub fn run(args: TrainArgs) -> anyhow::Result<()> {
     let stop = stop_flag()?;
     let bar = Bar::new();
     let start = match &args.weights {
-        Some(_) if resume.is_some() => anyhow::bail!("--weights and --resume exclude each other"),
-        Some(path) => Start::Weights(Checkpoint::load(path)?.ema),
+        Some(path) => Start::Weights(weights_of(path)?),
         None => resume.map_or(Start::Nothing, |checkpoint| {
             Start::Resume(Box::new(checkpoint))
         }),
@@ -212,10 +251,11 @@ pub fn run(args: TrainArgs) -> anyhow::Result<()> {
     })?;
     bar.finish();
     if let Some((fitness, epoch)) = state.best {
-        println!(
-            "best epoch {epoch}, fitness {fitness:.4}: {}",
-            best_checkpoint(&out).display()
-        );
+        let best = best_checkpoint(&out);
+        say(&format!(
+            "best epoch {epoch}, fitness {fitness:.4}: {}\n",
+            best.display()
+        ))?;
     }
     Ok(())
 }
@@ -226,11 +266,11 @@ fn open_run(out: &Path, resume: bool) -> anyhow::Result<Option<Checkpoint>> {
     if resume {
         return Ok(Some(Checkpoint::load(&last)?));
     }
-    anyhow::ensure!(
-        !last.exists(),
-        "{} exists: choose another --name, or go on with --resume",
-        last.display()
-    );
+    if last.exists() {
+        let last = last.display();
+        let reason = format!("{last} exists: choose another --name, or go on with --resume");
+        return Err(Usage(reason).into());
+    }
     fs::create_dir_all(out).with_context(|| format!("{}", out.display()))?;
     Ok(None)
 }

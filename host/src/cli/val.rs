@@ -6,7 +6,8 @@ use clap::Args;
 use shared::head::Thresholds;
 
 use super::data_args::{DataArgs, parse_split};
-use crate::checkpoint::Checkpoint;
+use super::say;
+use crate::checkpoint::{Checkpoint, sha256_of};
 use crate::dataset::Split;
 use crate::device;
 use crate::eval::Evaluator;
@@ -47,17 +48,16 @@ pub fn run(args: &ValArgs) -> anyhow::Result<()> {
         device,
     };
     let samples: Vec<_> = data.split(args.split).collect();
-    anyhow::ensure!(
-        !samples.is_empty(),
-        "{}: no pictures in the {} split",
-        data.name,
-        args.split
-    );
-    let report = score_split(&evaluator, &samples, &data, &Thresholds::EVALUATION)?;
+    let report = score_split(
+        &evaluator,
+        &samples,
+        &data,
+        &Thresholds::EVALUATION,
+        &sha256_of(&args.weights)?,
+    )?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say(&(serde_json::to_string_pretty(&report)? + "\n"))
     } else {
-        print!("{report}");
+        say(&report)
     }
-    Ok(())
 }

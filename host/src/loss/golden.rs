@@ -9,11 +9,10 @@ use shared::head::HeadSpec;
 use tch::{Device, Kind, Tensor, nn};
 
 use crate::assign::Target;
-use crate::checkpoint::{build, fill, floats};
+use crate::checkpoint::{build, fill, floats, weights_of};
 use crate::dataset::real_data::wbc_data;
 use crate::loss::{LossWeights, loss};
 use crate::model::{Variant, Yolov5, default_levels, scaled};
-use crate::weights::pickle::read_pt;
 
 /// Sum of absolute values, sampled positions in `[1, 3, g, g, 85]`, their values; strides 8, 16, 32.
 const HEADS: [(f64, &[usize], &[f64]); 3] = [
@@ -153,7 +152,7 @@ fn canvases(batch: u64) -> Tensor {
 
 fn official() -> Option<(nn::VarStore, Yolov5, HeadSpec)> {
     let path = wbc_data("pretrained")?.join("yolov5n.pt");
-    let checkpoint = read_pt(&path).expect("the official checkpoint can be read");
+    let weights = weights_of(&path).expect("the official checkpoint can be read");
     let head = HeadSpec {
         levels: default_levels(),
         n_classes: 80,
@@ -161,15 +160,7 @@ fn official() -> Option<(nn::VarStore, Yolov5, HeadSpec)> {
     };
     let mut store = nn::VarStore::new(Device::Cpu);
     let network = build(&store, Variant::N, &head);
-    let tensor = |(name, shape, values): (&str, &[usize], &[f32])| {
-        let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
-        (
-            name.to_owned(),
-            Tensor::from_slice(values).view(shape.as_slice()),
-        )
-    };
-    fill(&mut store, &checkpoint.tensors.iter().map(tensor).collect())
-        .expect("every weight is there");
+    fill(&mut store, &weights).expect("every weight is there");
     Some((store, network, head))
 }
 

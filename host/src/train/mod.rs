@@ -451,15 +451,30 @@ impl<'a> Run<'a> {
     /// The best first: a cut between the two files then costs an epoch, never the best weights.
     fn save(&self, is_best: bool) -> Result<(), CheckpointError> {
         let shadow = self.ema.shadow();
-        let ema = || shadow.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
+        let ema = || {
+            shadow
+                .iter()
+                .map(|(n, t)| (n.clone(), t.shallow_clone()))
+                .collect()
+        };
         let run = self.state.clone();
         if is_best {
             let (weights, momentum) = (BTreeMap::new(), BTreeMap::new());
-            let best = Checkpoint { run: run.clone(), weights, ema: ema(), momentum };
+            let best = Checkpoint {
+                run: run.clone(),
+                weights,
+                ema: ema(),
+                momentum,
+            };
             best.save(&best_checkpoint(&self.options.out))?;
         }
         let weights = self.store.variables().into_iter().collect();
-        let last = Checkpoint { run, weights, ema: ema(), momentum: self.sgd.state() };
+        let last = Checkpoint {
+            run,
+            weights,
+            ema: ema(),
+            momentum: self.sgd.state(),
+        };
         last.save(&last_checkpoint(&self.options.out))
     }
 }
