@@ -10,12 +10,12 @@ use serde::Serialize;
 use crate::detector::{DetectError, Detector, StageTimes};
 use crate::fields;
 use crate::picture::{self, Picture, PictureError};
-use crate::source::folder::{self, SourceError};
+use crate::source::folder::{self, Skipped, SourceError};
 
 /// Drawn fields that take turns.
 const FIELDS: u64 = 4;
 
-/// Pictures taken from a folder at most; their bytes are kept in memory.
+/// Readable pictures taken from a folder at most; their bytes are kept in memory.
 const PICTURES_MAX: usize = 64;
 
 /// Rounds before the clock counts.
@@ -85,23 +85,36 @@ pub fn drawn() -> Vec<Encoded> {
         .collect()
 }
 
-/// The first pictures of a folder that can be read.
+/// The first pictures of a folder that can be read; every one that is left out is told.
 ///
 /// # Errors
 /// When the folder cannot be listed or none of its pictures can be decoded.
-pub fn pictures_of(source: &Path) -> Result<Vec<Encoded>, BenchError> {
+pub fn pictures_of(
+    source: &Path,
+    mut tell: impl FnMut(&Skipped),
+) -> Result<Vec<Encoded>, BenchError> {
     let listing = folder::list(source, &[])?;
     let mut skipped = listing.skipped.len();
+    listing.skipped.iter().for_each(&mut tell);
     let mut pictures = Vec::new();
-    for entry in listing.entries.iter().take(PICTURES_MAX) {
+    for entry in listing.entries {
+        if pictures.len() == PICTURES_MAX {
+            break;
+        }
         let readable = picture::read_bytes(&entry.path)
             .and_then(|bytes| picture::decode(&bytes).map(|_| bytes));
         match readable {
             Ok(bytes) => pictures.push(Encoded {
-                name: entry.name.clone(),
+                name: entry.name,
                 bytes,
             }),
-            Err(_) => skipped += 1,
+            Err(error) => {
+                skipped += 1;
+                tell(&Skipped {
+                    image: entry.name,
+                    reason: error.to_string(),
+                });
+            }
         }
     }
     if pictures.is_empty() {
@@ -205,6 +218,24 @@ fn peak_rss_mb() -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unreadable_pictures_take_no_place_and_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..PICTURES_MAX {
+            std::fs::write(folder.path().join(format!("a{number}.png")), b"").unwrap();
+        }
+        let whole = jpeg_of(&fields::demonstration(1));
+        std::fs::write(folder.path().join("b.jpg"), whole).unwrap();
+        let mut told = 0;
+        let pictures = pictures_of(folder.path(), |one| {
+            assert_eq!(one.reason, "empty file, expected PNG or JPEG");
+            told += 1;
+        })
+        .unwrap();
+        assert_eq!((pictures.len(), told), (1, PICTURES_MAX));
+        assert_eq!(pictures[0].name, "b.jpg");
+    }
 
     #[test]
     fn median_and_p95_are_the_nearest_ranks() {

@@ -60,7 +60,7 @@ pub struct CheckReport {
     pub contract: bool,
     /// Every golden field; empty when the contract records none.
     pub golden: Vec<FieldOutcome>,
-    /// The answer.
+    /// The answer; no when nothing is recorded to compare with.
     pub passed: bool,
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for CheckReport {
         if self.golden.is_empty() {
             writeln!(
                 f,
-                "golden    none recorded in the contract, nothing to compare"
+                "golden    none recorded in the contract: nothing can be said"
             )?;
         }
         for field in &self.golden {
@@ -120,7 +120,7 @@ pub fn check(
         name: contract.name.as_str().to_owned(),
         model_sha256: model_sha256.to_owned(),
         contract: true,
-        passed: golden.iter().all(FieldOutcome::passed),
+        passed: !golden.is_empty() && golden.iter().all(FieldOutcome::passed),
         golden,
     })
 }
@@ -143,7 +143,8 @@ fn run_field(detector: &mut Detector, field: &GoldenField) -> Result<FieldOutcom
     })
 }
 
-/// Pairs every golden cell with the nearest free finding of its class; what stays alone is named.
+/// Pairs every golden cell, best first, with a free finding of its class, place and score, the
+/// best of them if there are several; returns what is missing and what is unexpected, in words.
 ///
 /// A cell whose score is within the tolerance of the threshold may be there or not.
 fn compare(
@@ -155,12 +156,12 @@ fn compare(
     let sure = |score: f32| score > threshold + SCORE_DIFFERENCE_MAX;
     let mut missing = Vec::new();
     for cell in golden {
-        let nearest = free
+        let best = free
             .iter()
             .enumerate()
             .filter(|(_, other)| is_same(cell, other))
             .max_by(|(_, a), (_, b)| a.score.cmp(&b.score));
-        match nearest {
+        match best {
             Some((index, _)) => {
                 free.swap_remove(index);
             }
@@ -296,6 +297,17 @@ mod tests {
         assert!(report.passed, "{report}");
         assert_eq!(report.golden.len(), 1);
         assert!(report.to_string().ends_with("\nyes"), "{report}");
+    }
+
+    #[test]
+    fn a_model_with_nothing_recorded_is_a_no() {
+        let report = check(&mut detector(TINY), "m.onnx", "cafe").unwrap();
+        assert!(!report.passed && report.golden.is_empty());
+        let words = report.to_string();
+        assert!(
+            words.ends_with("none recorded in the contract: nothing can be said\nno"),
+            "{words}"
+        );
     }
 
     #[test]

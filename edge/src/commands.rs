@@ -14,6 +14,7 @@ use crate::detector::Detector;
 use crate::exit::Failure;
 use crate::model::ModelFile;
 use crate::replay::{ANNOTATED, Paths, Progress, RECORDS, Summary, replay};
+use crate::source::folder::Skipped;
 use crate::tract::TractNetwork;
 
 /// Least time between two lines about progress.
@@ -64,23 +65,30 @@ fn run_replay(args: &Replay, print: &mut dyn Write) -> Result<(), Failure> {
         annotate: args.annotate,
     };
     let mut talked = Instant::now();
-    let summary = replay(&mut detector, file.sha256(), &paths, |progress| {
-        match progress {
-            // Debug quotes the name: a newline in it stays in one line.
-            Progress::Skipped(one) => eprintln!("skipped {:?}: {}", one.image, one.reason),
+    let summary = replay(
+        &mut detector,
+        file.sha256(),
+        &paths,
+        |progress| match progress {
+            Progress::Skipped(one) => say_skipped(one),
             Progress::Field { done, of, .. } if talked.elapsed() > TALK_EVERY => {
                 talked = Instant::now();
                 eprintln!("{done} of {of} pictures");
             }
             Progress::Field { .. } => {}
-        }
-    })?;
+        },
+    )?;
     talk_about(&summary, args);
     if args.json {
         print_json(print, &summary)
     } else {
         Ok(print_differential(print, &summary)?)
     }
+}
+
+/// Debug quotes the name: a newline in it stays in one line.
+fn say_skipped(one: &Skipped) {
+    eprintln!("skipped {:?}: {}", one.image, one.reason);
 }
 
 fn print_differential(print: &mut dyn Write, summary: &Summary) -> io::Result<()> {
@@ -95,6 +103,9 @@ fn print_differential(print: &mut dyn Write, summary: &Summary) -> io::Result<()
 }
 
 fn talk_about(summary: &Summary, args: &Replay) {
+    for one in &summary.undrawn {
+        eprintln!("{:?}: {}", one.image, one.reason);
+    }
     let dropped = &summary.dropped;
     eprintln!(
         "{} pictures, {} cells; skipped {} pictures; {} other files; dropped boxes: {} candidates, {} detections, {} outside",
@@ -115,7 +126,7 @@ fn talk_about(summary: &Summary, args: &Replay) {
 fn run_bench(args: &Bench, print: &mut dyn Write) -> Result<(), Failure> {
     let (mut detector, file) = load(&args.model)?;
     let pictures = match &args.source {
-        Some(source) => pictures_of(source)?,
+        Some(source) => pictures_of(source, say_skipped)?,
         None => drawn(),
     };
     let report = bench(&mut detector, file.sha256(), &pictures, args.repeat)?;
@@ -150,10 +161,10 @@ fn run_check(args: &Check, print: &mut dyn Write) -> Result<(), Failure> {
     } else {
         writeln!(print, "{report}")?;
     }
-    if report.passed {
-        Ok(())
-    } else {
-        Err(Failure::Parity)
+    match report.passed {
+        true => Ok(()),
+        false if report.golden.is_empty() => Err(Failure::NothingRecorded),
+        false => Err(Failure::Parity),
     }
 }
 

@@ -30,6 +30,9 @@ pub enum Failure {
     /// The self-test's answer is no; it was printed.
     #[error("the model does not find here what it found where it was exported")]
     Parity,
+    /// The self-test has nothing to compare with; it was printed.
+    #[error("the model's contract records no golden field to compare with")]
+    NothingRecorded,
     /// Results that nobody takes.
     #[error("standard output")]
     Print(#[from] io::Error),
@@ -69,7 +72,7 @@ impl Failure {
                 BenchError::Source(_) | BenchError::Picture { .. } => BAD_DATA,
                 BenchError::Detect(_) => BAD_MODEL,
             },
-            Self::Json(_) => FAILURE,
+            Self::Json(_) | Self::NothingRecorded => FAILURE,
         }
     }
 

@@ -16,9 +16,18 @@ pub(crate) fn detector(bytes: &[u8]) -> Detector {
     Detector::new(Box::new(TractNetwork::load(&file).unwrap()))
 }
 
-/// The fixture with another contract: `metadata_props` is field 14 of a protobuf message, and a
-/// repeated field may go on at the end of the file.
+/// The fixture with another contract; its own goes on under a key that nobody reads.
 pub(crate) fn with_contract(json: &str) -> Vec<u8> {
+    let key = CONTRACT_KEY.as_bytes();
+    let at = TINY.windows(key.len()).position(|part| part == key);
+    let mut bytes = TINY.to_vec();
+    bytes[at.expect("the fixture has a contract")] ^= 0x20;
+    and_contract(&bytes, json)
+}
+
+/// A model with one more contract: `metadata_props` is field 14 of a protobuf message, and a
+/// repeated field may go on at the end of the file.
+pub(crate) fn and_contract(model: &[u8], json: &str) -> Vec<u8> {
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
         let mut out = vec![number << 3 | 2];
         let mut len = bytes.len();
@@ -31,7 +40,7 @@ pub(crate) fn with_contract(json: &str) -> Vec<u8> {
         out
     }
     let entry = [field(1, CONTRACT_KEY.as_bytes()), field(2, json.as_bytes())].concat();
-    [TINY.to_vec(), field(14, &entry)].concat()
+    [model.to_vec(), field(14, &entry)].concat()
 }
 
 /// The fixture with its own contract, changed.

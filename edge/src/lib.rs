@@ -18,7 +18,6 @@ pub mod exit;
 pub mod fields;
 #[cfg(test)]
 mod fixture;
-pub mod jpeg;
 pub mod model;
 pub mod network;
 pub mod picture;

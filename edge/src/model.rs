@@ -43,6 +43,18 @@ pub enum Refusal {
     NotOnnx(String),
     /// An ONNX file that was not written for the station.
     NoContract,
+    /// Several contracts, of which only one could be the right one.
+    ManyContracts {
+        /// Entries under the contract's key.
+        got: usize,
+    },
+    /// Operators of another version, which may mean something else.
+    Opset {
+        /// The one version that is run.
+        expected: i64,
+        /// As written; `None` where the file names none.
+        got: Option<i64>,
+    },
     /// The contract is there and cannot be read.
     ContractText(String),
     /// The contract is of another time or senseless.
@@ -112,6 +124,15 @@ impl fmt::Display for Refusal {
                 "no `{}` in its metadata_props: not exported by leuko-host",
                 shared::contract::CONTRACT_KEY
             ),
+            Self::ManyContracts { got } => write!(
+                f,
+                "{got} entries `{}` in its metadata_props, expected one",
+                shared::contract::CONTRACT_KEY
+            ),
+            Self::Opset { expected, got } => match got {
+                Some(got) => write!(f, "operators of opset {got}, expected {expected}"),
+                None => write!(f, "names no opset, expected {expected}"),
+            },
             Self::ContractText(error) => write!(f, "contract cannot be read: {error}"),
             Self::Contract(error) => write!(f, "contract: {error}"),
             Self::ExternalWeights { tensor } => write!(

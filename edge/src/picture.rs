@@ -13,9 +13,8 @@ use image::codecs::png::PngDecoder;
 use image::{DynamicImage, ImageDecoder, ImageError, Limits};
 use shared::fit::SIDE_MAX;
 use shared::geometry::Size;
+use shared::jpeg;
 use shared::pixels::{RgbView, RgbViewMut};
-
-use crate::jpeg;
 
 /// Largest file that is read, bytes.
 pub const FILE_BYTES_MAX: u64 = 64 << 20;

@@ -1,5 +1,6 @@
 //! A folder of pictures through the model: `detections.jsonl`, annotated pictures, a differential.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -11,7 +12,7 @@ use shared::report::DetectionRecord;
 
 use crate::annotated::write_annotated;
 use crate::atomic::{AtomicFile, OutputError, make_folder};
-use crate::count::CountTable;
+use crate::count::{CountTable, LIMITS_NOTE, RESEARCH_NOTE};
 use crate::detector::{DetectError, Detector};
 use crate::picture::{self, Picture};
 use crate::source::folder::{self, Entry, Skipped, SourceError};
@@ -52,6 +53,7 @@ pub struct Recorder<'a> {
     detections: u64,
     dropped: Dropped,
     counted: Differential,
+    undrawn: Vec<Skipped>,
 }
 
 impl<'a> Recorder<'a> {
@@ -76,13 +78,15 @@ impl<'a> Recorder<'a> {
             fields: 0,
             detections: 0,
             dropped: Dropped::default(),
+            undrawn: Vec::new(),
         })
     }
 
     /// Searches one picture, counts and records what was found; returns it best first.
     ///
     /// # Errors
-    /// When the model fails on it or the results cannot be written.
+    /// When the model fails on it or the results cannot be written. A picture whose name is too
+    /// long for its drawing is counted and told as not drawn.
     pub fn field(
         &mut self,
         image: &str,
@@ -117,7 +121,16 @@ impl<'a> Recorder<'a> {
         if let Some(folder) = &self.annotated {
             // The whole name with its ending, so that a.png and a.jpg do not meet.
             let path = folder.join(format!("{image}.png"));
-            write_annotated(picture, &found, contract, &path)?;
+            match write_annotated(picture, &found, contract, &path) {
+                Ok(()) => {}
+                Err(OutputError { error, .. }) if error.kind() == ErrorKind::InvalidFilename => {
+                    self.undrawn.push(Skipped {
+                        image: image.to_owned(),
+                        reason: format!("not drawn: {error}"),
+                    });
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         self.fields += 1;
         self.detections += found.len() as u64;
@@ -134,6 +147,7 @@ impl<'a> Recorder<'a> {
         let contract = self.detector.contract();
         let thresholds = *self.detector.thresholds();
         let count = || CountTable::new(&self.counted, &contract.classes);
+        let differential = (!thresholds.multi_label).then(count);
         let summary = Summary {
             model: contract.name.as_str().to_owned(),
             model_sha256: self.model_sha256.to_owned(),
@@ -142,8 +156,11 @@ impl<'a> Recorder<'a> {
             detections: self.detections,
             dropped: self.dropped,
             skipped: Vec::new(),
+            undrawn: self.undrawn,
             other_files: 0,
-            differential: (!thresholds.multi_label).then(count),
+            differential,
+            note: RESEARCH_NOTE,
+            limits_note: LIMITS_NOTE,
         };
         self.records.commit()?;
         Ok(summary)
@@ -173,10 +190,16 @@ pub struct Summary {
     pub dropped: Dropped,
     /// Pictures left out.
     pub skipped: Vec<Skipped>,
+    /// Pictures that were searched, but whose annotated picture the system cannot name.
+    pub undrawn: Vec<Skipped>,
     /// Files that are no PNG or JPEG by their names.
     pub other_files: u64,
     /// Counts, per cent and limits; `None` with `multi_label`, where a cell is listed once a class.
     pub differential: Option<CountTable>,
+    /// What the result may be used for.
+    pub note: &'static str,
+    /// What the limits of the differential do not say.
+    pub limits_note: &'static str,
 }
 
 /// What is told while a replay runs.
@@ -217,8 +240,9 @@ pub fn replay(
     paths: &Paths,
     mut tell: impl FnMut(Progress<'_>),
 ) -> Result<Summary, ReplayError> {
-    let outputs = [paths.out.clone(), paths.out.join(ANNOTATED)];
-    let listing = folder::list(&paths.source, &outputs)?;
+    // Only what was drawn: other pictures in the output folder are the user's.
+    let drawn = [paths.out.join(ANNOTATED)];
+    let listing = folder::list(&paths.source, &drawn)?;
     let mut skipped = listing.skipped;
     skipped.iter().for_each(|one| tell(Progress::Skipped(one)));
     let mut recorder = Recorder::begin(detector, model_sha256, &paths.out, paths.annotate)?;

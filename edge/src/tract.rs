@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 
-use shared::contract::{CONTRACT_KEY, ModelContract};
+use shared::contract::{CONTRACT_KEY, ModelContract, OPSET};
 use shared::fit::PAD_VALUE;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
@@ -46,6 +46,7 @@ impl TractNetwork {
             .proto_model_for_read(&mut &bytes[..])
             .map_err(|error| Refusal::NotOnnx(spoken(&error)))?;
         let contract = contract_of(&proto)?;
+        refuse_other_opset(&proto)?;
         refuse_external_weights(&proto)?;
         let model = onnx().model_for_proto_model(&proto).map_err(graph)?;
         check_input(&model, &contract)?;
@@ -138,12 +139,16 @@ fn contract_of(proto: &ModelProto) -> Result<ModelContract, Refusal> {
     if proto.graph.is_none() {
         return Err(Refusal::NotOnnx("holds no graph".to_owned()));
     }
-    // Of several entries the last one counts, as in every reader that makes a dictionary of them.
-    let entry = proto
-        .metadata_props
-        .iter()
-        .rfind(|entry| entry.key == CONTRACT_KEY)
-        .ok_or(Refusal::NoContract)?;
+    let entries = || {
+        let all = proto.metadata_props.iter();
+        all.filter(|entry| entry.key == CONTRACT_KEY)
+    };
+    let entry = entries().next().ok_or(Refusal::NoContract)?;
+    let got = entries().count();
+    // Other readers take the first or the last of several: they would honour another contract.
+    if got > 1 {
+        return Err(Refusal::ManyContracts { got });
+    }
     let version = contract_version(&entry.value)?;
     let newer = shared::contract::ContractError::Version { got: version };
     if version > shared::contract::CONTRACT_VERSION {
@@ -164,6 +169,28 @@ fn contract_version(text: &str) -> Result<u16, Refusal> {
     serde_json::from_str::<Versioned>(text)
         .map(|contract| contract.version)
         .map_err(|error| Refusal::ContractText(error.to_string()))
+}
+
+/// The domain of ONNX's own operators is empty or spelled out.
+fn refuse_other_opset(proto: &ModelProto) -> Result<(), Refusal> {
+    let versions = || {
+        let imports = proto.opset_import.iter();
+        imports
+            .filter(|import| matches!(import.domain.as_str(), "" | "ai.onnx"))
+            .map(|import| import.version)
+    };
+    let expected = OPSET;
+    match versions().find(|&version| version != expected) {
+        Some(other) => Err(Refusal::Opset {
+            expected,
+            got: Some(other),
+        }),
+        None if versions().next().is_none() => Err(Refusal::Opset {
+            expected,
+            got: None,
+        }),
+        None => Ok(()),
+    }
 }
 
 fn refuse_external_weights(proto: &ModelProto) -> Result<(), Refusal> {

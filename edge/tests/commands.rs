@@ -144,10 +144,24 @@ fn replay_counts_the_bad_pictures_and_goes_on() {
     assert_eq!(stderr(&output).matches("skipped \"").count(), 3);
     assert_eq!(summary["thresholds"]["multi_label"], true);
     assert_eq!(summary["thresholds"]["score"], 0.001);
+    let words = |key: &str| summary[key].as_str().unwrap_or_default().to_owned();
+    assert!(words("note").starts_with("For research use only."));
+    assert!(words("limits_note").ends_with("the error of counting only."));
     assert!(
         summary["differential"].is_null(),
         "a cell is listed once a class"
     );
+}
+
+#[test]
+fn a_self_test_with_nothing_recorded_is_a_no() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = leuko_edge(folder.path(), &["check", "--model", &tiny()]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let words = String::from_utf8_lossy(&output.stdout);
+    assert!(words.contains("nothing can be said"), "{words}");
+    assert!(words.ends_with("\nno\n"), "{words}");
+    assert!(stderr(&output).contains("records no golden field"));
 }
 
 #[test]

@@ -21,6 +21,9 @@ pub const CONTRACT_KEY: &str = "leukoscope.contract";
 /// The version this code writes and the newest it reads.
 pub const CONTRACT_VERSION: u16 = 1;
 
+/// The version of ONNX's own operators that a model is written with, and the only one that is run.
+pub const OPSET: i64 = 13;
+
 /// Most golden fields of a contract.
 pub const MAX_GOLDEN: usize = 4;
 

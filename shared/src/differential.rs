@@ -9,10 +9,9 @@ use crate::interval::{self, Limits};
 /// Class names, as data sets spell them, that are no white cells.
 ///
 /// `None` is LeukemiaAttri's class of artefacts and unidentified cells; red cells and platelets
-/// are BCCD's.
-pub const NOT_WHITE_CELLS: [&str; 9] = [
+/// are BCCD's. Compared without regard to case.
+pub const NOT_WHITE_CELLS: [&str; 8] = [
     "None",
-    "none",
     "Unidentified",
     "Artefact",
     "Artifact",
@@ -34,7 +33,10 @@ impl ClassSet {
     pub fn not_white_cells(table: &ClassTable) -> Self {
         table
             .iter()
-            .filter(|(_, name)| NOT_WHITE_CELLS.contains(name))
+            .filter(|(_, name)| {
+                let mut known = NOT_WHITE_CELLS.iter();
+                known.any(|other| other.eq_ignore_ascii_case(name))
+            })
             .fold(Self::EMPTY, |set, (class, _)| set.with(class))
     }
 
@@ -188,6 +190,14 @@ mod tests {
         assert_eq!((share.count, share.of, share.percent()), (20, 100, 20.0));
         assert_eq!(share.limits.percent_nearest().to_string(), "12.7-29.2");
         assert_eq!(share.limits.percent_outward().to_string(), "12.6-29.2");
+    }
+
+    #[test]
+    fn a_class_is_known_in_any_case_of_its_letters() {
+        let table = ClassTable::new(["none", "NONE", "rbc", "platelets", "Neutrophil"]).unwrap();
+        let apart = ClassSet::not_white_cells(&table);
+        let known: std::vec::Vec<bool> = (0..5).map(|n| apart.contains(ClassId(n))).collect();
+        assert_eq!(known, [true, true, true, true, false]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod fit;
 pub mod geometry;
 pub mod head;
 pub mod interval;
+pub mod jpeg;
 pub mod label;
 pub mod metrics;
 pub mod nms;

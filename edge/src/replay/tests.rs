@@ -117,6 +117,49 @@ fn the_same_folder_gives_the_same_bytes_also_when_the_output_lies_in_it() {
 }
 
 #[test]
+fn only_the_drawn_pictures_of_the_output_folder_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    fs::create_dir_all(out.join(ANNOTATED)).unwrap();
+    save(&fields::demonstration(1), &out.join("mine.png"));
+    save(
+        &fields::demonstration(2),
+        &out.join(ANNOTATED).join("drawn.png"),
+    );
+    let paths = Paths {
+        source: folder.path().to_owned(),
+        out: out.clone(),
+        annotate: false,
+    };
+    replay(&mut detector(TINY), "cafe", &paths, |_| {}).unwrap();
+    let lines = lines_of(&out.join(RECORDS));
+    assert_eq!(lines.len(), 1);
+    assert_eq!(lines[0]["image"], "out/mine.png");
+}
+
+#[test]
+fn a_name_too_long_for_its_drawing_is_told_and_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, out) = (folder.path().join("in"), folder.path().join("out"));
+    fs::create_dir(&source).unwrap();
+    // 250 bytes are a legal name; with `.png.part` behind them they are not.
+    let long = format!("{}.png", "n".repeat(246));
+    save(&fields::demonstration(1), &source.join(&long));
+    save(&fields::demonstration(2), &source.join("short.png"));
+    let paths = Paths {
+        source,
+        out: out.clone(),
+        annotate: true,
+    };
+    let summary = replay(&mut detector(TINY), "cafe", &paths, |_| {}).unwrap();
+    assert_eq!((summary.fields, summary.undrawn.len()), (2, 1));
+    assert_eq!(summary.undrawn[0].image, long);
+    assert!(summary.undrawn[0].reason.contains("File name too long"));
+    assert_eq!(lines_of(&out.join(RECORDS)).len(), 2);
+    assert_eq!(fs::read_dir(out.join(ANNOTATED)).unwrap().count(), 1);
+}
+
+#[test]
 fn a_replay_that_fails_leaves_the_previous_record_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (source, out) = (folder.path().join("in"), folder.path().join("out"));

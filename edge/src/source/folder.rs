@@ -66,7 +66,7 @@ pub struct Listing {
 }
 
 /// Lists the pictures of `folder` and of the folders in it, leaving out the folders of
-/// `except` (the output).
+/// `except` (what an earlier run drew).
 ///
 /// Links to files are followed, links to folders are not: they could lead in a circle.
 ///

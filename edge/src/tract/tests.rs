@@ -1,5 +1,5 @@
 use super::*;
-use crate::fixture::{TINY, changed, with_contract};
+use crate::fixture::{TINY, and_contract, changed, with_contract};
 
 /// The first weight of `tiny.py`'s stain layer, which stands nowhere else.
 const WEIGHT: [u8; 4] = 0.8125f32.to_le_bytes();
@@ -88,6 +88,37 @@ fn an_onnx_file_without_a_contract_is_foreign() {
         refused(&foreign),
         "m.onnx: no `leukoscope.contract` in its metadata_props: not exported by leuko-host"
     );
+}
+
+#[test]
+fn a_second_contract_is_refused_whatever_it_says() {
+    assert_eq!(
+        refused(&and_contract(TINY, "{}")),
+        "m.onnx: 2 entries `leukoscope.contract` in its metadata_props, expected one"
+    );
+}
+
+#[test]
+fn another_opset_or_none_is_refused() {
+    // `opset_import`: field 8 of the model, its domain (field 1) empty, its version (field 2) 13.
+    const IMPORT: [u8; 6] = [0x42, 4, 0x0a, 0, 0x10, 13];
+    struct Case {
+        import: [u8; 6],
+        expected: &'static str,
+    }
+    for Case { import, expected } in [
+        Case {
+            import: [0x42, 4, 0x0a, 0, 0x10, 17],
+            expected: "m.onnx: operators of opset 17, expected 13",
+        },
+        Case {
+            // Another domain, without a version.
+            import: [0x42, 4, 0x0a, 2, b'a', b'b'],
+            expected: "m.onnx: names no opset, expected 13",
+        },
+    ] {
+        assert_eq!(refused(&replaced(&IMPORT, &import)), expected);
+    }
 }
 
 #[test]

@@ -3,9 +3,9 @@
 //! The decoder draws a file that was cut short as a full picture with grey below, without an error;
 //! a half picture counted as a whole one would be a wrong count.
 
-use std::fmt;
+use core::fmt;
 
-use shared::geometry::Size;
+use crate::geometry::Size;
 
 /// What the markers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl fmt::Display for MarkerError {
     }
 }
 
-impl std::error::Error for MarkerError {}
+impl core::error::Error for MarkerError {}
 
 const START_OF_SCAN: u8 = 0xda;
 const END_OF_IMAGE: u8 = 0xd9;
@@ -127,6 +127,10 @@ fn end_of_scan(bytes: &[u8], from: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+    use std::vec;
+    use std::vec::Vec;
+
     use super::*;
 
     /// A start, a frame of 640x480 with three components, a scan with stuffing and a restart, an end.
