@@ -53,7 +53,8 @@ struct Entry {
     width: Option<u32>,
     height: Option<u32>,
     group: Option<String>,
-    region: Option<[f32; 4]>,
+    #[serde(default)]
+    region: Value,
 }
 
 #[derive(Deserialize)]
@@ -99,33 +100,17 @@ struct Reader<'a> {
     path: &'a Path,
     schema: AttributeSchema,
     classes: HashMap<String, (String, Option<ClassId>)>,
+    /// Places of the boxes read so far, by picture and corners.
+    boxes: HashMap<(usize, [u32; 4]), String>,
     problems: Collector,
 }
 
 /// Reads one JSON file: all its pictures are of one split.
 pub(crate) fn open_coco(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
-    let bytes = read_bytes(path, ANNOTATIONS_MAX)?;
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let file: File = serde_json::from_slice(text).map_err(|error| DataError::file(path, error))?;
+    let (file, info) = parse(path)?;
     let refuse = |detail: String| DataError::file(path, detail);
-    let info: Info = serde_json::from_value(match file.info {
-        info @ Value::Object(_) => info,
-        _ => Value::Object(Map::new()),
-    })
-    .map_err(|error| refuse(format!("info: {error}")))?;
     let mut problems = Collector::new(options.mode);
-    let split = info
-        .split
-        .as_deref()
-        .and_then(Split::from_name)
-        .or(split_of_name(path));
-    let split = split.unwrap_or_else(|| {
-        problems.note(format!(
-            "{}: no split in its name, read as train",
-            path.display()
-        ));
-        Split::Train
-    });
+    let split = split_of(path, &info, &mut problems);
     let (names, ids) = categories(&file.categories).map_err(refuse)?;
     let map = ClassMap::new(&names, info.unclassified.as_deref()).map_err(refuse)?;
     let schema = match info.attributes {
@@ -143,6 +128,7 @@ pub(crate) fn open_coco(path: &Path, options: &OpenOptions) -> Result<Dataset, D
         path,
         schema,
         classes,
+        boxes: HashMap::new(),
         problems,
     };
     let (mut samples, by_id) = reader.samples(file.images, split, options);
@@ -164,6 +150,33 @@ pub(crate) fn open_coco(path: &Path, options: &OpenOptions) -> Result<Dataset, D
         schema: reader.schema,
         samples,
         report,
+    })
+}
+
+/// The file, and what stands under its `info`.
+fn parse(path: &Path) -> Result<(File, Info), DataError> {
+    let bytes = read_bytes(path, ANNOTATIONS_MAX)?;
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let mut file: File =
+        serde_json::from_slice(text).map_err(|error| DataError::file(path, error))?;
+    let info = match file.info.take() {
+        info @ Value::Object(_) => info,
+        _ => Value::Object(Map::new()),
+    };
+    let info = serde_json::from_value(info)
+        .map_err(|error| DataError::file(path, format!("info: {error}")))?;
+    Ok((file, info))
+}
+
+/// The split the file says, else the one it is called after, else train with a note.
+fn split_of(path: &Path, info: &Info, problems: &mut Collector) -> Split {
+    let said = info.split.as_deref().and_then(Split::from_name);
+    said.or(split_of_name(path)).unwrap_or_else(|| {
+        problems.note(format!(
+            "{}: no split in its name, read as train",
+            path.display()
+        ));
+        Split::Train
     })
 }
 
@@ -263,9 +276,13 @@ impl Reader<'_> {
                 .refuse("size of another picture", place, detail);
             return None;
         }
-        let region = entry
-            .region
-            .and_then(|[x0, y0, x1, y1]| BBox::from_corners(x0, y0, x1, y1));
+        let region = match region_of(&entry.region, size) {
+            Ok(region) => region,
+            Err(detail) => {
+                self.problems.refuse("region that is no box", place, detail);
+                return None;
+            }
+        };
         Some(Sample {
             group: entry
                 .group
@@ -299,8 +316,8 @@ impl Reader<'_> {
         }
         let image = annotation
             .get("image_id")
-            .and_then(|id| by_id.get(&id.to_string()));
-        let Some(slot) = image.and_then(|&at| samples.get_mut(at)) else {
+            .and_then(|id| by_id.get(&id.to_string()).copied());
+        let Some((at, slot)) = image.and_then(|at| Some((at, samples.get_mut(at)?))) else {
             let detail = format!(
                 "expected the id of an image, found {:?}",
                 annotation.get("image_id")
@@ -315,9 +332,23 @@ impl Reader<'_> {
             return;
         };
         match self.cell(annotation, sample.size) {
-            Ok(cell) => sample.cells.push(cell),
+            Ok(cell) if self.is_new(at, &cell, &place) => sample.cells.push(cell),
+            Ok(_) => {}
             Err((reason, detail)) => self.problems.refuse(reason, place, detail),
         }
+    }
+
+    /// Whether no box of the picture has the same corners; the second one is refused.
+    fn is_new(&mut self, picture: usize, cell: &Cell, place: &str) -> bool {
+        let corners = cell.bbox.xyxy();
+        let key = (picture, corners.map(f32::to_bits));
+        if let Some(first) = self.boxes.get(&key) {
+            let detail = format!("expected each box once, found {corners:?} as in {first}");
+            self.problems.refuse("box that stands twice", place, detail);
+            return false;
+        }
+        self.boxes.insert(key, place.to_owned());
+        true
     }
 
     fn cell(
@@ -357,16 +388,24 @@ impl Reader<'_> {
                     .flatten()
             });
             *slot = value_of(value, attribute)
-                .map_err(|detail| ("attribute that is no code", detail))?;
+                .map_err(|detail| ("attribute that is no value", detail))?;
         }
         Ok(attributes)
     }
 }
 
+/// A code or a name; codes outside the range, `null` and the empty name are unknown.
 fn value_of(value: Option<&Value>, attribute: &Attribute) -> Result<Option<ValueId>, String> {
     let code = match value {
         None | Some(Value::Null) => return Ok(None),
-        Some(Value::String(name)) => return Ok(attribute.find(name)),
+        Some(Value::String(name)) if name.is_empty() => return Ok(None),
+        Some(Value::String(name)) => {
+            let known = attribute.find(name).ok_or_else(|| {
+                let (attribute, values) = (&attribute.name, &attribute.values);
+                format!("{attribute}: expected one of {values:?}, found {name:?}")
+            });
+            return known.map(Some);
+        }
         Some(value) => value
             .as_i64()
             .ok_or_else(|| format!("{}: expected a whole number, found {value}", attribute.name))?,
@@ -375,6 +414,25 @@ fn value_of(value: Option<&Value>, attribute: &Attribute) -> Result<Option<Value
     Ok(code
         .filter(|&code| code < attribute.values.len())
         .and_then(ValueId::new))
+}
+
+/// `[x0, y0, x1, y1]` in pixels, clipped to the picture; `None` = nothing said.
+fn region_of(value: &Value, size: Size) -> Result<Option<BBox<Image>>, String> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    let side = |side: &Value| side.as_f64().map(|side| side as f32);
+    let sides: Option<Vec<f32>> = value
+        .as_array()
+        .and_then(|list| list.iter().map(side).collect());
+    let region = match sides.as_deref() {
+        Some(&[x0, y0, x1, y1]) => BBox::from_corners(x0, y0, x1, y1),
+        _ => None,
+    };
+    let region = region.and_then(|region| region.clipped(size));
+    region.map(Some).ok_or_else(|| {
+        format!("region: expected left, top, right and bottom inside {size}, found {value}")
+    })
 }
 
 /// `[x, y, width, height]` in pixels, inside the picture.
