@@ -11,6 +11,11 @@ use crate::picture::PictureError;
 use crate::score::ScoreError;
 use crate::train::TrainError;
 
+/// Arguments that parse but cannot be meant: expected and found.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
 /// The code for `error`: by the first link of its chain that says what kind of failure it is.
 pub fn code(error: &anyhow::Error) -> u8 {
     error.chain().find_map(code_of).unwrap_or(1)
@@ -39,6 +44,9 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(DataError::Write { .. }) = error.downcast_ref() {
         return Some(6);
+    }
+    if error.is::<Usage>() {
+        return Some(2);
     }
     let bad_data = error.is::<DataError>()
         || error.is::<PictureError>()

@@ -1,17 +1,18 @@
 //! `leuko-host data`: look at data sets, bring them into another form.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
+use super::say;
 use crate::dataset::{
-    DataError, Dataset, Format, GroupRule, Mode, OpenOptions, PhantomLook, PhantomPlan,
+    DataError, Dataset, Format, GroupRule, LeakReport, Mode, OpenOptions, PhantomLook, PhantomPlan,
     PhantomSchema, Placement, SplitPlan, Stats, WriteReport, cell_sheet, check_pixels,
     draw_phantoms, fingerprint, open, plot_stats, remove_leaks, resplit, write,
 };
+use crate::exit::Usage;
 
 /// What to do with data.
 #[derive(Debug, Subcommand)]
@@ -172,14 +173,18 @@ impl Input {
         })
     }
 
+    fn mode(&self) -> Mode {
+        if self.lenient {
+            Mode::Lenient
+        } else {
+            Mode::Strict
+        }
+    }
+
     /// Opens the set; what was left out is said on stderr.
     fn open(&self) -> Result<Dataset, DataError> {
         let options = OpenOptions {
-            mode: if self.lenient {
-                Mode::Lenient
-            } else {
-                Mode::Strict
-            },
+            mode: self.mode(),
             boxes: self.boxes.clone(),
             group: self.group().unwrap_or_default(),
             ignore_classes: self.ignore_class.clone(),
@@ -237,7 +242,7 @@ fn say_written(out: &Path, report: &WriteReport) {
 /// Runs the command.
 ///
 /// # Errors
-/// A [`DataError`] somewhere in the chain when the data is at fault.
+/// A [`DataError`] somewhere in the chain when the data is at fault, [`Usage`] when an argument is.
 pub fn run(command: DataCommand) -> anyhow::Result<()> {
     match command {
         DataCommand::Check {
@@ -257,17 +262,9 @@ pub fn run(command: DataCommand) -> anyhow::Result<()> {
     }
 }
 
-/// One line or table of data on stdout; that the reader went away is no error.
-fn say(data: &dyn std::fmt::Display) -> std::io::Result<()> {
-    match writeln!(std::io::stdout(), "{data}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
-}
-
 fn check(input: &Input, pixels: bool, as_json: bool) -> anyhow::Result<()> {
-    let mut data = match input.open() {
-        Ok(data) => data,
+    let (data, leaks) = match examine(input, pixels) {
+        Ok(examined) => examined,
         Err(error) => {
             if let (true, DataError::Problems { shown, total }) = (as_json, &error) {
                 let shown: Vec<_> = shown
@@ -279,48 +276,66 @@ fn check(input: &Input, pixels: bool, as_json: bool) -> anyhow::Result<()> {
             return Err(error.into());
         }
     };
-    let mut leaks = None;
-    if pixels {
-        let mode = if input.lenient {
-            Mode::Lenient
-        } else {
-            Mode::Strict
-        };
-        let undecoded = check_pixels(&mut data, mode)?;
-        data.report.absorb(undecoded);
-        leaks = Some(remove_leaks(&mut data)?);
+    let shared = leaks.as_ref().map_or(0, |l| l.equal.len() + l.near.len());
+    let is_ok = input.lenient || shared == 0;
+    if as_json {
+        say_json(&data, leaks.as_ref(), is_ok)?;
+    } else {
+        say_text(&data, leaks.as_ref())?;
     }
+    if is_ok {
+        return Ok(());
+    }
+    Err(DataError::Join {
+        name: data.name,
+        detail: format!("expected no picture in two splits, found {shared}"),
+    }
+    .into())
+}
+
+/// The set as it is, and on request, with every picture decoded, what two of its splits share.
+fn examine(input: &Input, pixels: bool) -> Result<(Dataset, Option<LeakReport>), DataError> {
+    let mut data = input.open()?;
+    if !pixels {
+        return Ok((data, None));
+    }
+    let undecoded = check_pixels(&mut data, input.mode())?;
+    data.report.absorb(undecoded);
+    let leaks = remove_leaks(&mut data.clone())?;
+    Ok((data, Some(leaks)))
+}
+
+fn say_json(data: &Dataset, leaks: Option<&LeakReport>, is_ok: bool) -> anyhow::Result<()> {
     let [train, val, test] = data.split_counts();
     let cells: usize = data.samples.iter().map(|sample| sample.cells.len()).sum();
-    let fingerprint = fingerprint(&data)?;
-    if as_json {
-        let pairs = leaks
-            .as_ref()
-            .map(|l| json!({"equal": l.equal, "near": l.near}));
-        let said = json!({
-            "ok": true, "name": data.name, "format": data.report.format, "train": train, "val": val,
-            "test": test, "cells": cells, "classes": data.classes, "attributes": data.schema,
-            "dropped": data.report.dropped, "notes": data.report.notes, "shared_pictures": pairs,
-            "fingerprint": fingerprint,
-        });
-        say(&said)?;
-    } else {
-        say(&format_args!(
-            "{}: {train} train, {val} val, {test} test pictures, {cells} cells",
-            data.name
-        ))?;
-        say(&format_args!("fingerprint {fingerprint}"))?;
-        for (words, list) in leaks
-            .iter()
-            .flat_map(|l| [("equal", &l.equal), ("nearly equal", &l.near)])
-        {
-            for (early, late) in list {
-                say(&format_args!(
-                    "{words}: {} and {} of a later split",
-                    early.display(),
-                    late.display()
-                ))?;
-            }
+    let pairs = leaks.map(|l| json!({"equal": l.equal, "near": l.near}));
+    let said = json!({
+        "ok": is_ok, "name": data.name, "format": data.report.format, "train": train, "val": val,
+        "test": test, "cells": cells, "classes": data.classes, "attributes": data.schema,
+        "dropped": data.report.dropped, "notes": data.report.notes, "shared_pictures": pairs,
+        "fingerprint": fingerprint(data)?,
+    });
+    Ok(say(&said)?)
+}
+
+fn say_text(data: &Dataset, leaks: Option<&LeakReport>) -> anyhow::Result<()> {
+    let [train, val, test] = data.split_counts();
+    let cells: usize = data.samples.iter().map(|sample| sample.cells.len()).sum();
+    say(&format_args!(
+        "{}: {train} train, {val} val, {test} test pictures, {cells} cells",
+        data.name
+    ))?;
+    say(&format_args!("fingerprint {}", fingerprint(data)?))?;
+    let lists = leaks
+        .into_iter()
+        .flat_map(|l| [("equal", &l.equal), ("nearly equal", &l.near)]);
+    for (words, list) in lists {
+        for (early, late) in list {
+            say(&format_args!(
+                "{words}: {} and {} of a later split",
+                early.display(),
+                late.display()
+            ))?;
         }
     }
     Ok(())
@@ -344,14 +359,20 @@ fn stats(input: &Input, as_json: bool, out: Option<&Path>) -> anyhow::Result<()>
 }
 
 fn split(input: &Input, output: &Output, ratios: &[f32], seed: u64) -> anyhow::Result<()> {
-    let ratios = <[f32; 3]>::try_from(ratios)
-        .map_err(|_| anyhow::anyhow!("--ratios: expected three numbers, found {}", ratios.len()))?;
-    let mut data = input.open()?;
+    let ratios = <[f32; 3]>::try_from(ratios).map_err(|_| {
+        Usage(format!(
+            "--ratios: expected three numbers, found {}",
+            ratios.len()
+        ))
+    })?;
     let plan = SplitPlan {
         ratios,
         seed,
         group: input.group(),
     };
+    plan.check()
+        .map_err(|detail| Usage(format!("--ratios: {detail}")))?;
+    let mut data = input.open()?;
     let report = resplit(&mut data, &plan)?;
     eprintln!(
         "{} groups; {} pairs of equal or nearly equal pictures kept together",
@@ -362,11 +383,14 @@ fn split(input: &Input, output: &Output, ratios: &[f32], seed: u64) -> anyhow::R
 
 fn phantom(args: &PhantomArgs) -> anyhow::Result<()> {
     let fields = <[usize; 3]>::try_from(args.fields.as_slice()).map_err(|_| {
-        anyhow::anyhow!(
+        Usage(format!(
             "--fields: expected three numbers, found {}",
             args.fields.len()
-        )
+        ))
     })?;
+    if fields == [0; 3] {
+        return Err(Usage("--fields: expected a field to draw, found 0,0,0".to_owned()).into());
+    }
     let plan = PhantomPlan {
         fields,
         seed: args.seed,
@@ -382,7 +406,8 @@ fn phantom(args: &PhantomArgs) -> anyhow::Result<()> {
         },
     };
     let out = &args.output.out;
-    let mut drawn = out.as_os_str().to_owned();
+    // Without a trailing slash: the fields are drawn beside the folder, not in it.
+    let mut drawn = out.components().collect::<PathBuf>().into_os_string();
     drawn.push(".drawn");
     let drawn = PathBuf::from(drawn);
     anyhow::ensure!(
@@ -400,4 +425,82 @@ fn phantom(args: &PhantomArgs) -> anyhow::Result<()> {
     let report = written?;
     say_written(out, &report);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::exit::code;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: DataCommand,
+    }
+
+    /// The exit code and the words of `data WORDS`.
+    fn outcome(words: &[&str]) -> (u8, String) {
+        let line = Line::try_parse_from(std::iter::once(&"data").chain(words)).unwrap();
+        match run(line.command) {
+            Ok(()) => (0, String::new()),
+            Err(error) => (code(&error), format!("{error:#}")),
+        }
+    }
+
+    #[test]
+    fn a_picture_in_two_splits_is_bad_data_and_stays_counted() {
+        let scratch = tempfile::tempdir().unwrap();
+        let set = format!("{}/set/", scratch.path().display());
+        let phantom = ["phantom", "--out", &set, "--fields", "1,1,1"];
+        assert_eq!(outcome(&phantom), (0, String::new()));
+        assert_eq!(outcome(&["check", &set, "--pixels"]), (0, String::new()));
+        let only = |folder: &str| {
+            let folder = Path::new(&set).join(folder);
+            let entry = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap();
+            entry.path()
+        };
+        std::fs::copy(only("images/test"), only("images/train")).unwrap();
+        let (code, said) = outcome(&["check", &set, "--pixels"]);
+        assert_eq!(code, 3);
+        let expected = "expected no picture in two splits, found 1";
+        assert!(said.ends_with(expected), "{said}");
+        let lenient = ["check", &set, "--pixels", "--lenient"];
+        assert_eq!(outcome(&lenient), (0, String::new()));
+        let input = Input {
+            path: PathBuf::from(&set),
+            lenient: true,
+            boxes: None,
+            ignore_class: Vec::new(),
+            group_by: None,
+        };
+        let (data, leaks) = examine(&input, true).unwrap();
+        assert_eq!(data.split_counts(), [1, 1, 1]);
+        assert_eq!(leaks.unwrap().equal.len(), 1);
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_meant_are_a_usage_error_before_any_data_is_read() {
+        for (words, said) in [
+            (
+                ["split", "absent", "--out", "never", "--ratios", "1,2"],
+                "--ratios: expected three numbers, found 2",
+            ),
+            (
+                ["split", "absent", "--out", "never", "--ratios", "0,0,0"],
+                "--ratios: expected ratios of 0 and more, not all 0, found [0.0, 0.0, 0.0]",
+            ),
+            (
+                ["phantom", "--seed", "1", "--out", "never", "--fields=1"],
+                "--fields: expected three numbers, found 1",
+            ),
+            (
+                ["phantom", "--seed", "1", "--out", "never", "--fields=0,0,0"],
+                "--fields: expected a field to draw, found 0,0,0",
+            ),
+        ] {
+            assert_eq!(outcome(&words), (2, said.to_owned()));
+        }
+    }
 }

@@ -8,6 +8,8 @@ mod score;
 mod train;
 mod val;
 
+use std::io::{self, Write};
+
 use clap::{Parser, Subcommand};
 
 /// Trains, validates and exports the white-cell detector.
@@ -49,5 +51,13 @@ impl Cli {
             Command::Export(args) => export::run(&args),
             Command::Score(args) => score::run(&args),
         }
+    }
+}
+
+/// One line or table of data on stdout; that the reader went away is no error.
+pub(super) fn say(data: &dyn std::fmt::Display) -> io::Result<()> {
+    match writeln!(io::stdout(), "{data}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
     }
 }
