@@ -1,16 +1,19 @@
 //! `leuko-host data`: look at data sets, bring them into another form.
 
+mod check;
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::json;
 
 use super::say;
 use crate::dataset::{
-    DataError, Dataset, Format, GroupRule, LeakReport, Mode, OpenOptions, PhantomLook, PhantomPlan,
-    PhantomSchema, Placement, SplitPlan, Stats, WriteReport, cell_sheet, check_pixels,
-    draw_phantoms, fingerprint, open, plot_stats, remove_leaks, resplit, write,
+    DataError, Dataset, Format, GroupRule, Mode, OpenOptions, PhantomLook, PhantomPlan,
+    PhantomSchema, Placement, SplitPlan, Stats, WriteReport, cell_sheet, draw_phantoms, open,
+    plot_stats, resplit, write,
 };
 use crate::exit::Usage;
 
@@ -249,7 +252,7 @@ pub fn run(command: DataCommand) -> anyhow::Result<()> {
             input,
             pixels,
             json,
-        } => check(&input, pixels, json),
+        } => check::check(&input, pixels, json),
         DataCommand::Stats { input, json, out } => stats(&input, json, out.as_deref()),
         DataCommand::Convert { input, output } => Ok(output.write(&input.open()?)?),
         DataCommand::Split {
@@ -260,85 +263,6 @@ pub fn run(command: DataCommand) -> anyhow::Result<()> {
         } => split(&input, &output, &ratios, seed),
         DataCommand::Phantom(args) => phantom(&args),
     }
-}
-
-fn check(input: &Input, pixels: bool, as_json: bool) -> anyhow::Result<()> {
-    let (data, leaks) = match examine(input, pixels) {
-        Ok(examined) => examined,
-        Err(error) => {
-            if let (true, DataError::Problems { shown, total }) = (as_json, &error) {
-                let shown: Vec<_> = shown
-                    .iter()
-                    .map(|p| json!({"place": p.place, "reason": p.reason, "detail": p.detail}))
-                    .collect();
-                say(&json!({"ok": false, "problems": total, "shown": shown}))?;
-            }
-            return Err(error.into());
-        }
-    };
-    let shared = leaks.as_ref().map_or(0, |l| l.equal.len() + l.near.len());
-    let is_ok = input.lenient || shared == 0;
-    if as_json {
-        say_json(&data, leaks.as_ref(), is_ok)?;
-    } else {
-        say_text(&data, leaks.as_ref())?;
-    }
-    if is_ok {
-        return Ok(());
-    }
-    Err(DataError::Join {
-        name: data.name,
-        detail: format!("expected no picture in two splits, found {shared}"),
-    }
-    .into())
-}
-
-/// The set as it is, and on request, with every picture decoded, what two of its splits share.
-fn examine(input: &Input, pixels: bool) -> Result<(Dataset, Option<LeakReport>), DataError> {
-    let mut data = input.open()?;
-    if !pixels {
-        return Ok((data, None));
-    }
-    let undecoded = check_pixels(&mut data, input.mode())?;
-    data.report.absorb(undecoded);
-    let leaks = remove_leaks(&mut data.clone())?;
-    Ok((data, Some(leaks)))
-}
-
-fn say_json(data: &Dataset, leaks: Option<&LeakReport>, is_ok: bool) -> anyhow::Result<()> {
-    let [train, val, test] = data.split_counts();
-    let cells: usize = data.samples.iter().map(|sample| sample.cells.len()).sum();
-    let pairs = leaks.map(|l| json!({"equal": l.equal, "near": l.near}));
-    let said = json!({
-        "ok": is_ok, "name": data.name, "format": data.report.format, "train": train, "val": val,
-        "test": test, "cells": cells, "classes": data.classes, "attributes": data.schema,
-        "dropped": data.report.dropped, "notes": data.report.notes, "shared_pictures": pairs,
-        "fingerprint": fingerprint(data)?,
-    });
-    Ok(say(&said)?)
-}
-
-fn say_text(data: &Dataset, leaks: Option<&LeakReport>) -> anyhow::Result<()> {
-    let [train, val, test] = data.split_counts();
-    let cells: usize = data.samples.iter().map(|sample| sample.cells.len()).sum();
-    say(&format_args!(
-        "{}: {train} train, {val} val, {test} test pictures, {cells} cells",
-        data.name
-    ))?;
-    say(&format_args!("fingerprint {}", fingerprint(data)?))?;
-    let lists = leaks
-        .into_iter()
-        .flat_map(|l| [("equal", &l.equal), ("nearly equal", &l.near)]);
-    for (words, list) in lists {
-        for (early, late) in list {
-            say(&format_args!(
-                "{words}: {} and {} of a later split",
-                early.display(),
-                late.display()
-            ))?;
-        }
-    }
-    Ok(())
 }
 
 fn stats(input: &Input, as_json: bool, out: Option<&Path>) -> anyhow::Result<()> {
@@ -425,82 +349,4 @@ fn phantom(args: &PhantomArgs) -> anyhow::Result<()> {
     let report = written?;
     say_written(out, &report);
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-    use crate::exit::code;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(subcommand)]
-        command: DataCommand,
-    }
-
-    /// The exit code and the words of `data WORDS`.
-    fn outcome(words: &[&str]) -> (u8, String) {
-        let line = Line::try_parse_from(std::iter::once(&"data").chain(words)).unwrap();
-        match run(line.command) {
-            Ok(()) => (0, String::new()),
-            Err(error) => (code(&error), format!("{error:#}")),
-        }
-    }
-
-    #[test]
-    fn a_picture_in_two_splits_is_bad_data_and_stays_counted() {
-        let scratch = tempfile::tempdir().unwrap();
-        let set = format!("{}/set/", scratch.path().display());
-        let phantom = ["phantom", "--out", &set, "--fields", "1,1,1"];
-        assert_eq!(outcome(&phantom), (0, String::new()));
-        assert_eq!(outcome(&["check", &set, "--pixels"]), (0, String::new()));
-        let only = |folder: &str| {
-            let folder = Path::new(&set).join(folder);
-            let entry = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap();
-            entry.path()
-        };
-        std::fs::copy(only("images/test"), only("images/train")).unwrap();
-        let (code, said) = outcome(&["check", &set, "--pixels"]);
-        assert_eq!(code, 3);
-        let expected = "expected no picture in two splits, found 1";
-        assert!(said.ends_with(expected), "{said}");
-        let lenient = ["check", &set, "--pixels", "--lenient"];
-        assert_eq!(outcome(&lenient), (0, String::new()));
-        let input = Input {
-            path: PathBuf::from(&set),
-            lenient: true,
-            boxes: None,
-            ignore_class: Vec::new(),
-            group_by: None,
-        };
-        let (data, leaks) = examine(&input, true).unwrap();
-        assert_eq!(data.split_counts(), [1, 1, 1]);
-        assert_eq!(leaks.unwrap().equal.len(), 1);
-    }
-
-    #[test]
-    fn numbers_that_cannot_be_meant_are_a_usage_error_before_any_data_is_read() {
-        for (words, said) in [
-            (
-                ["split", "absent", "--out", "never", "--ratios", "1,2"],
-                "--ratios: expected three numbers, found 2",
-            ),
-            (
-                ["split", "absent", "--out", "never", "--ratios", "0,0,0"],
-                "--ratios: expected ratios of 0 and more, not all 0, found [0.0, 0.0, 0.0]",
-            ),
-            (
-                ["phantom", "--seed", "1", "--out", "never", "--fields=1"],
-                "--fields: expected three numbers, found 1",
-            ),
-            (
-                ["phantom", "--seed", "1", "--out", "never", "--fields=0,0,0"],
-                "--fields: expected a field to draw, found 0,0,0",
-            ),
-        ] {
-            assert_eq!(outcome(&words), (2, said.to_owned()));
-        }
-    }
 }

@@ -14,6 +14,7 @@ use shared::geometry::{BBox, Image, Size};
 
 mod bounded;
 mod coco;
+mod coco_fields;
 mod duplicates;
 mod fingerprint;
 mod join;
