@@ -1,7 +1,9 @@
 //! A file to RGB bytes, with limits.
 
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use crate::dataset::read_bytes;
 use image::{ImageReader, Limits};
 use shared::fit::{Fit, FitKind, SIDE_MAX};
 use shared::geometry::Size;
@@ -10,6 +12,9 @@ use shared::resize::{canvas_into, canvas_len, scratch_len};
 
 /// Most memory a decoder may take, in bytes.
 const DECODE_BYTES_MAX: u64 = 224 << 20;
+
+/// Largest picture file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// A picture that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +45,13 @@ impl Picture {
             path: path.to_path_buf(),
             reason,
         };
-        let mut reader = ImageReader::open(path)
-            .and_then(ImageReader::with_guessed_format)
+        let bytes = read_bytes(path, FILE_BYTES_MAX).map_err(|e| error(e.to_string()))?;
+        if bytes.starts_with(&[0xff, 0xd8]) {
+            // The decoder takes a file that was cut for a whole picture.
+            shared::jpeg::walk(&bytes).map_err(|e| error(e.to_string()))?;
+        }
+        let mut reader = ImageReader::new(Cursor::new(&bytes))
+            .with_guessed_format()
             .map_err(|e| error(e.to_string()))?;
         let mut limits = Limits::default();
         limits.max_image_width = Some(SIDE_MAX);
@@ -71,5 +81,22 @@ impl Picture {
         canvas_into(self.view(), &fit, &mut scratch, &mut bytes)
             .expect("the buffers were made for this fit");
         Some((fit, bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jpeg_that_was_cut_is_refused() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let path = folder.path().join("a.jpg");
+        let grey = image::RgbImage::from_pixel(64, 64, image::Rgb([128; 3]));
+        grey.save(&path).expect("written");
+        assert!(Picture::open(&path).is_ok());
+        let bytes = std::fs::read(&path).expect("read");
+        std::fs::write(&path, &bytes[..bytes.len() * 2 / 3]).expect("written");
+        assert!(Picture::open(&path).is_err());
     }
 }

@@ -1,17 +1,21 @@
 //! `leuko-host data`: look at data sets, bring them into another form.
 
-use std::io::Write;
+mod check;
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::json;
 
+use super::say;
 use crate::dataset::{
     DataError, Dataset, Format, GroupRule, Mode, OpenOptions, PhantomLook, PhantomPlan,
-    PhantomSchema, Placement, SplitPlan, Stats, WriteReport, cell_sheet, check_pixels,
-    draw_phantoms, fingerprint, open, plot_stats, remove_leaks, resplit, write,
+    PhantomSchema, Placement, SplitPlan, Stats, WriteReport, cell_sheet, draw_phantoms, open,
+    plot_stats, resplit, write,
 };
+use crate::exit::Usage;
 
 /// What to do with data.
 #[derive(Debug, Subcommand)]
@@ -172,14 +176,18 @@ impl Input {
         })
     }
 
+    fn mode(&self) -> Mode {
+        if self.lenient {
+            Mode::Lenient
+        } else {
+            Mode::Strict
+        }
+    }
+
     /// Opens the set; what was left out is said on stderr.
     fn open(&self) -> Result<Dataset, DataError> {
         let options = OpenOptions {
-            mode: if self.lenient {
-                Mode::Lenient
-            } else {
-                Mode::Strict
-            },
+            mode: self.mode(),
             boxes: self.boxes.clone(),
             group: self.group().unwrap_or_default(),
             ignore_classes: self.ignore_class.clone(),
@@ -237,14 +245,14 @@ fn say_written(out: &Path, report: &WriteReport) {
 /// Runs the command.
 ///
 /// # Errors
-/// A [`DataError`] somewhere in the chain when the data is at fault.
+/// A [`DataError`] somewhere in the chain when the data is at fault, [`Usage`] when an argument is.
 pub fn run(command: DataCommand) -> anyhow::Result<()> {
     match command {
         DataCommand::Check {
             input,
             pixels,
             json,
-        } => check(&input, pixels, json),
+        } => check::check(&input, pixels, json),
         DataCommand::Stats { input, json, out } => stats(&input, json, out.as_deref()),
         DataCommand::Convert { input, output } => Ok(output.write(&input.open()?)?),
         DataCommand::Split {
@@ -255,75 +263,6 @@ pub fn run(command: DataCommand) -> anyhow::Result<()> {
         } => split(&input, &output, &ratios, seed),
         DataCommand::Phantom(args) => phantom(&args),
     }
-}
-
-/// One line or table of data on stdout; that the reader went away is no error.
-fn say(data: &dyn std::fmt::Display) -> std::io::Result<()> {
-    match writeln!(std::io::stdout(), "{data}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
-}
-
-fn check(input: &Input, pixels: bool, as_json: bool) -> anyhow::Result<()> {
-    let mut data = match input.open() {
-        Ok(data) => data,
-        Err(error) => {
-            if let (true, DataError::Problems { shown, total }) = (as_json, &error) {
-                let shown: Vec<_> = shown
-                    .iter()
-                    .map(|p| json!({"place": p.place, "reason": p.reason, "detail": p.detail}))
-                    .collect();
-                say(&json!({"ok": false, "problems": total, "shown": shown}))?;
-            }
-            return Err(error.into());
-        }
-    };
-    let mut leaks = None;
-    if pixels {
-        let mode = if input.lenient {
-            Mode::Lenient
-        } else {
-            Mode::Strict
-        };
-        let undecoded = check_pixels(&mut data, mode)?;
-        data.report.absorb(undecoded);
-        leaks = Some(remove_leaks(&mut data)?);
-    }
-    let [train, val, test] = data.split_counts();
-    let cells: usize = data.samples.iter().map(|sample| sample.cells.len()).sum();
-    let fingerprint = fingerprint(&data)?;
-    if as_json {
-        let pairs = leaks
-            .as_ref()
-            .map(|l| json!({"equal": l.equal, "near": l.near}));
-        let said = json!({
-            "ok": true, "name": data.name, "format": data.report.format, "train": train, "val": val,
-            "test": test, "cells": cells, "classes": data.classes, "attributes": data.schema,
-            "dropped": data.report.dropped, "notes": data.report.notes, "shared_pictures": pairs,
-            "fingerprint": fingerprint,
-        });
-        say(&said)?;
-    } else {
-        say(&format_args!(
-            "{}: {train} train, {val} val, {test} test pictures, {cells} cells",
-            data.name
-        ))?;
-        say(&format_args!("fingerprint {fingerprint}"))?;
-        for (words, list) in leaks
-            .iter()
-            .flat_map(|l| [("equal", &l.equal), ("nearly equal", &l.near)])
-        {
-            for (early, late) in list {
-                say(&format_args!(
-                    "{words}: {} and {} of a later split",
-                    early.display(),
-                    late.display()
-                ))?;
-            }
-        }
-    }
-    Ok(())
 }
 
 fn stats(input: &Input, as_json: bool, out: Option<&Path>) -> anyhow::Result<()> {
@@ -344,14 +283,20 @@ fn stats(input: &Input, as_json: bool, out: Option<&Path>) -> anyhow::Result<()>
 }
 
 fn split(input: &Input, output: &Output, ratios: &[f32], seed: u64) -> anyhow::Result<()> {
-    let ratios = <[f32; 3]>::try_from(ratios)
-        .map_err(|_| anyhow::anyhow!("--ratios: expected three numbers, found {}", ratios.len()))?;
-    let mut data = input.open()?;
+    let ratios = <[f32; 3]>::try_from(ratios).map_err(|_| {
+        Usage(format!(
+            "--ratios: expected three numbers, found {}",
+            ratios.len()
+        ))
+    })?;
     let plan = SplitPlan {
         ratios,
         seed,
         group: input.group(),
     };
+    plan.check()
+        .map_err(|detail| Usage(format!("--ratios: {detail}")))?;
+    let mut data = input.open()?;
     let report = resplit(&mut data, &plan)?;
     eprintln!(
         "{} groups; {} pairs of equal or nearly equal pictures kept together",
@@ -362,11 +307,14 @@ fn split(input: &Input, output: &Output, ratios: &[f32], seed: u64) -> anyhow::R
 
 fn phantom(args: &PhantomArgs) -> anyhow::Result<()> {
     let fields = <[usize; 3]>::try_from(args.fields.as_slice()).map_err(|_| {
-        anyhow::anyhow!(
+        Usage(format!(
             "--fields: expected three numbers, found {}",
             args.fields.len()
-        )
+        ))
     })?;
+    if fields == [0; 3] {
+        return Err(Usage("--fields: expected a field to draw, found 0,0,0".to_owned()).into());
+    }
     let plan = PhantomPlan {
         fields,
         seed: args.seed,
@@ -382,7 +330,8 @@ fn phantom(args: &PhantomArgs) -> anyhow::Result<()> {
         },
     };
     let out = &args.output.out;
-    let mut drawn = out.as_os_str().to_owned();
+    // Without a trailing slash: the fields are drawn beside the folder, not in it.
+    let mut drawn = out.components().collect::<PathBuf>().into_os_string();
     drawn.push(".drawn");
     let drawn = PathBuf::from(drawn);
     anyhow::ensure!(

@@ -58,7 +58,6 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     fs::write(&part, &bytes).with_context(|| format!("{}", part.display()))?;
     fs::rename(&part, &args.out).with_context(|| format!("{}", args.out.display()))?;
     let (out, n_bytes, n_golden) = (args.out.display(), bytes.len(), contract.golden.len());
-    say(&format!(
-        "{out} ({n_bytes} bytes, {n_golden} golden fields)\n"
-    ))
+    let text = format!("{out} ({n_bytes} bytes, {n_golden} golden fields)");
+    Ok(say(&text)?)
 }

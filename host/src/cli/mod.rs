@@ -8,7 +8,7 @@ mod score;
 mod train;
 mod val;
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
@@ -54,10 +54,10 @@ impl Cli {
     }
 }
 
-/// Data on stdout; that the reader went away is no error.
-fn say(data: &dyn std::fmt::Display) -> anyhow::Result<()> {
-    match write!(std::io::stdout(), "{data}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
+/// One line or table of data on stdout; that the reader went away is no error.
+pub(super) fn say(data: &dyn std::fmt::Display) -> io::Result<()> {
+    match writeln!(io::stdout(), "{data}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
     }
 }

@@ -112,11 +112,11 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<()> {
         .and_then(|()| fs::rename(&part, &path))
         .with_context(|| format!("{}", path.display()))?;
     let cells: usize = all.iter().map(|f| f.detections.len()).sum();
-    say(&format!(
-        "{} pictures, {cells} cells: {}\n",
-        all.len(),
+    let pictures = all.len();
+    Ok(say(&format!(
+        "{pictures} pictures, {cells} cells: {}",
         path.display()
-    ))
+    ))?)
 }
 
 fn draw(

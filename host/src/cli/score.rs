@@ -1,6 +1,5 @@
 //! `leuko-host score`: a file of findings against a data set.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -8,6 +7,7 @@ use clap::Args;
 use shared::class::ClassTable;
 
 use super::data_args::{DataArgs, parse_split};
+use super::say;
 use crate::dataset::{Dataset, Sample, Split, join};
 use crate::detections::{ForeignAttributes, class_names, read_detections};
 use crate::score::{ScoreOptions, ScoreReport, score_samples};
@@ -52,13 +52,11 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     }
     let report = score_file(args, &data)?;
     let text = if args.json {
-        serde_json::to_string_pretty(&report)? + "\n"
+        serde_json::to_string_pretty(&report)?
     } else {
         report.to_string()
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("standard output")
+    say(&text.trim_end_matches('\n')).context("standard output")
 }
 
 /// Scores the file against one part of `data`.
@@ -117,6 +115,7 @@ mod tests {
     use shared::score::Score;
 
     use super::*;
+    use crate::dataset::real_data::wbc_data;
     use crate::dataset::{OpenOptions, open};
     use crate::detections::{PictureFindings, write_detections};
 
@@ -145,12 +144,10 @@ mod tests {
 
     #[test]
     fn a_model_of_five_classes_is_judged_on_cells_of_unsaid_class() {
-        let root = std::env::var_os("WBC_DATA")
-            .map_or_else(|| PathBuf::from("../../shared/data"), PathBuf::from);
-        let Ok(bccd) = open(&root.join("bccd"), &OpenOptions::default()) else {
-            println!("skipped: no WBC_DATA");
+        let Some(folder) = wbc_data("bccd") else {
             return;
         };
+        let bccd = open(&folder, &OpenOptions::default()).unwrap();
         let ignored = ["RBC", "Platelets"].map(str::to_owned);
         let white = join(vec![bccd.clone()], None, None, &ignored).unwrap();
         let model = ClassTable::new(["Neutrophil", "Monocyte"]).unwrap();

@@ -253,7 +253,7 @@ pub fn run(args: TrainArgs) -> anyhow::Result<()> {
     if let Some((fitness, epoch)) = state.best {
         let best = best_checkpoint(&out);
         say(&format!(
-            "best epoch {epoch}, fitness {fitness:.4}: {}\n",
+            "best epoch {epoch}, fitness {fitness:.4}: {}",
             best.display()
         ))?;
     }

@@ -55,9 +55,10 @@ pub fn run(args: &ValArgs) -> anyhow::Result<()> {
         &Thresholds::EVALUATION,
         &sha256_of(&args.weights)?,
     )?;
-    if args.json {
-        say(&(serde_json::to_string_pretty(&report)? + "\n"))
+    let text = if args.json {
+        serde_json::to_string_pretty(&report)?
     } else {
-        say(&report)
-    }
+        report.to_string()
+    };
+    Ok(say(&text.trim_end())?)
 }

@@ -5,23 +5,22 @@
 //! (4 there) is unknown. Boxes that carry two categories are refused.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use shared::attribute::{
-    Attribute, AttributeSchema, Attributes, LEUKEMIA_ATTRIBUTES, NO_ATTRIBUTES, ValueId,
-};
+use shared::attribute::{AttributeSchema, Attributes, LEUKEMIA_ATTRIBUTES, NO_ATTRIBUTES};
 use shared::cell::Cell;
 use shared::class::ClassId;
-use shared::geometry::{BBox, Image, Size};
+use shared::geometry::Size;
 
 use super::bounded::{ANNOTATIONS_MAX, read_bytes};
+use super::coco_fields::{bbox_of, find_picture, region_of, value_of};
 use super::open::{OpenOptions, folder_name, group_of};
 use super::problem::{Collector, DataError};
-use super::scan::{is_picture_name, picture_size};
+use super::scan::picture_size;
 use super::text::ClassMap;
-use super::voc::{IGNORED, clip};
+use super::voc::IGNORED;
 use super::yaml::known_schema;
 use super::{Dataset, Sample, Split};
 
@@ -53,7 +52,8 @@ struct Entry {
     width: Option<u32>,
     height: Option<u32>,
     group: Option<String>,
-    region: Option<[f32; 4]>,
+    #[serde(default)]
+    region: Value,
 }
 
 #[derive(Deserialize)]
@@ -99,33 +99,17 @@ struct Reader<'a> {
     path: &'a Path,
     schema: AttributeSchema,
     classes: HashMap<String, (String, Option<ClassId>)>,
+    /// Places of the boxes read so far, by picture and corners.
+    boxes: HashMap<(usize, [u32; 4]), String>,
     problems: Collector,
 }
 
 /// Reads one JSON file: all its pictures are of one split.
 pub(crate) fn open_coco(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
-    let bytes = read_bytes(path, ANNOTATIONS_MAX)?;
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let file: File = serde_json::from_slice(text).map_err(|error| DataError::file(path, error))?;
+    let (file, info) = parse(path)?;
     let refuse = |detail: String| DataError::file(path, detail);
-    let info: Info = serde_json::from_value(match file.info {
-        info @ Value::Object(_) => info,
-        _ => Value::Object(Map::new()),
-    })
-    .map_err(|error| refuse(format!("info: {error}")))?;
     let mut problems = Collector::new(options.mode);
-    let split = info
-        .split
-        .as_deref()
-        .and_then(Split::from_name)
-        .or(split_of_name(path));
-    let split = split.unwrap_or_else(|| {
-        problems.note(format!(
-            "{}: no split in its name, read as train",
-            path.display()
-        ));
-        Split::Train
-    });
+    let split = split_of(path, &info, &mut problems);
     let (names, ids) = categories(&file.categories).map_err(refuse)?;
     let map = ClassMap::new(&names, info.unclassified.as_deref()).map_err(refuse)?;
     let schema = match info.attributes {
@@ -143,6 +127,7 @@ pub(crate) fn open_coco(path: &Path, options: &OpenOptions) -> Result<Dataset, D
         path,
         schema,
         classes,
+        boxes: HashMap::new(),
         problems,
     };
     let (mut samples, by_id) = reader.samples(file.images, split, options);
@@ -164,6 +149,33 @@ pub(crate) fn open_coco(path: &Path, options: &OpenOptions) -> Result<Dataset, D
         schema: reader.schema,
         samples,
         report,
+    })
+}
+
+/// The file, and what stands under its `info`.
+fn parse(path: &Path) -> Result<(File, Info), DataError> {
+    let bytes = read_bytes(path, ANNOTATIONS_MAX)?;
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let mut file: File =
+        serde_json::from_slice(text).map_err(|error| DataError::file(path, error))?;
+    let info = match file.info.take() {
+        info @ Value::Object(_) => info,
+        _ => Value::Object(Map::new()),
+    };
+    let info = serde_json::from_value(info)
+        .map_err(|error| DataError::file(path, format!("info: {error}")))?;
+    Ok((file, info))
+}
+
+/// The split the file says, else the one it is called after, else train with a note.
+fn split_of(path: &Path, info: &Info, problems: &mut Collector) -> Split {
+    let said = info.split.as_deref().and_then(Split::from_name);
+    said.or(split_of_name(path)).unwrap_or_else(|| {
+        problems.note(format!(
+            "{}: no split in its name, read as train",
+            path.display()
+        ));
+        Split::Train
     })
 }
 
@@ -263,9 +275,13 @@ impl Reader<'_> {
                 .refuse("size of another picture", place, detail);
             return None;
         }
-        let region = entry
-            .region
-            .and_then(|[x0, y0, x1, y1]| BBox::from_corners(x0, y0, x1, y1));
+        let region = match region_of(&entry.region, size) {
+            Ok(region) => region,
+            Err(detail) => {
+                self.problems.refuse("region that is no box", place, detail);
+                return None;
+            }
+        };
         Some(Sample {
             group: entry
                 .group
@@ -299,8 +315,8 @@ impl Reader<'_> {
         }
         let image = annotation
             .get("image_id")
-            .and_then(|id| by_id.get(&id.to_string()));
-        let Some(slot) = image.and_then(|&at| samples.get_mut(at)) else {
+            .and_then(|id| by_id.get(&id.to_string()).copied());
+        let Some((at, slot)) = image.and_then(|at| Some((at, samples.get_mut(at)?))) else {
             let detail = format!(
                 "expected the id of an image, found {:?}",
                 annotation.get("image_id")
@@ -315,9 +331,23 @@ impl Reader<'_> {
             return;
         };
         match self.cell(annotation, sample.size) {
-            Ok(cell) => sample.cells.push(cell),
+            Ok(cell) if self.is_new(at, &cell, &place) => sample.cells.push(cell),
+            Ok(_) => {}
             Err((reason, detail)) => self.problems.refuse(reason, place, detail),
         }
+    }
+
+    /// Whether no box of the picture has the same corners; the second one is refused.
+    fn is_new(&mut self, picture: usize, cell: &Cell, place: &str) -> bool {
+        let corners = cell.bbox.xyxy();
+        let key = (picture, corners.map(f32::to_bits));
+        if let Some(first) = self.boxes.get(&key) {
+            let detail = format!("expected each box once, found {corners:?} as in {first}");
+            self.problems.refuse("box that stands twice", place, detail);
+            return false;
+        }
+        self.boxes.insert(key, place.to_owned());
+        true
     }
 
     fn cell(
@@ -357,74 +387,8 @@ impl Reader<'_> {
                     .flatten()
             });
             *slot = value_of(value, attribute)
-                .map_err(|detail| ("attribute that is no code", detail))?;
+                .map_err(|detail| ("attribute that is no value", detail))?;
         }
         Ok(attributes)
     }
-}
-
-fn value_of(value: Option<&Value>, attribute: &Attribute) -> Result<Option<ValueId>, String> {
-    let code = match value {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::String(name)) => return Ok(attribute.find(name)),
-        Some(value) => value
-            .as_i64()
-            .ok_or_else(|| format!("{}: expected a whole number, found {value}", attribute.name))?,
-    };
-    let code = usize::try_from(code).ok();
-    Ok(code
-        .filter(|&code| code < attribute.values.len())
-        .and_then(ValueId::new))
-}
-
-/// `[x, y, width, height]` in pixels, inside the picture.
-fn bbox_of(value: Option<&Value>, size: Size) -> Result<BBox<Image>, (&'static str, String)> {
-    let found = value.map_or("none".to_owned(), Value::to_string);
-    let numbers: Option<Vec<f64>> = value
-        .and_then(Value::as_array)
-        .and_then(|list| list.iter().map(Value::as_f64).collect());
-    let Some(&[x, y, width, height]) = numbers.as_deref() else {
-        let detail = format!("bbox: expected four numbers, found {found:.80}");
-        return Err(("box that is no number", detail));
-    };
-    if width <= 0.0 || height <= 0.0 {
-        let detail = format!("bbox: expected a width and height above 0, found {found}");
-        return Err(("box without area", detail));
-    }
-    let corners = [x, y, x + width, y + height].map(|side| side as f32);
-    let [x0, y0, x1, y1] = corners;
-    BBox::from_corners(x0, y0, x1, y1)
-        .and_then(|bbox| clip(bbox, size))
-        .ok_or_else(|| {
-            let detail = format!("bbox: expected a box inside {size}, found {found}");
-            ("box outside the picture", detail)
-        })
-}
-
-/// The picture beside the JSON or in one of the usual folders; a name may not lead out of them.
-fn find_picture(json: &Path, name: &str, split: Split) -> Option<PathBuf> {
-    let name = Path::new(name);
-    let inside = name
-        .components()
-        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if !inside || !is_picture_name(name) {
-        return None;
-    }
-    let folder = json.parent().unwrap_or(Path::new("."));
-    let stem = json.file_stem().unwrap_or_default();
-    let bases = [folder.to_path_buf(), folder.join("..")];
-    for base in bases {
-        for pictures in ["", "images", "Images"] {
-            let pictures = base.join(pictures);
-            let candidates = [
-                pictures.join(split.name()).join(name),
-                pictures.join(stem).join(name),
-                pictures.join(name),
-            ];
-            if let Some(found) = candidates.into_iter().find(|path| path.is_file()) {
-                return Some(found);
-            }
-        }
-    }
-    None
 }

@@ -5,11 +5,14 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use image::{DynamicImage, RgbImage};
 use sha2::{Digest, Sha256};
+use shared::geometry::Size;
 
 use super::picture::read_header;
 use super::problem::DataError;
 use super::{Dataset, Split};
+use crate::picture::Picture;
 
 /// SHA-256 of a file's bytes.
 pub(crate) fn content_hash(path: &Path) -> Result<[u8; 32], DataError> {
@@ -76,12 +79,11 @@ const CORRELATION_MIN: f32 = 0.88;
 /// Decodes a picture and reduces it.
 pub(crate) fn glance(path: &Path) -> Result<Glance, DataError> {
     read_header(path)?;
-    let picture = image::ImageReader::open(path)
-        .and_then(image::ImageReader::with_guessed_format)
-        .map_err(DataError::io(path))?
-        .decode()
-        .map_err(|error| DataError::file(path, error))?
-        .to_luma8();
+    let picture = Picture::open(path).map_err(|error| DataError::file(path, error.reason))?;
+    let Size { width, height } = picture.size;
+    let picture = RgbImage::from_raw(width, height, picture.bytes);
+    let picture = picture.expect("a decoded picture has its size");
+    let picture = DynamicImage::from(picture).to_luma8();
     let small = image::imageops::thumbnail(&picture, 9, 8);
     let grey = |x: u32, y: u32| small.get_pixel(x, y).0[0];
     let brighter = (0..64).map(|bit| grey(bit % 8 + 1, bit / 8) > grey(bit % 8, bit / 8));

@@ -14,6 +14,7 @@ use shared::geometry::{BBox, Image, Size};
 
 mod bounded;
 mod coco;
+mod coco_fields;
 mod duplicates;
 mod fingerprint;
 mod join;
@@ -35,6 +36,7 @@ mod wbcatt;
 mod write;
 mod yaml;
 
+pub(crate) use bounded::read_bytes;
 pub use duplicates::{LeakReport, remove_leaks};
 pub use fingerprint::fingerprint;
 pub use join::join;

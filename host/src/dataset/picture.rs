@@ -9,6 +9,7 @@ use shared::geometry::Size;
 
 use super::Dataset;
 use super::problem::{Collector, DataError, Mode, ReadReport};
+use crate::picture::Picture;
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +67,9 @@ pub fn read_header(path: &Path) -> Result<PictureHeader, DataError> {
 pub fn check_pixels(data: &mut Dataset, mode: Mode) -> Result<ReadReport, DataError> {
     let mut problems = Collector::new(mode);
     data.samples.retain(|sample| {
-        let decoded = ImageReader::open(&sample.image)
-            .and_then(ImageReader::with_guessed_format)
-            .map_err(image::ImageError::IoError)
-            .and_then(ImageReader::decode);
+        let decoded = Picture::open(&sample.image);
         if let Err(error) = &decoded {
-            let detail = format!("expected a whole picture: {error}");
+            let detail = format!("expected a whole picture: {}", error.reason);
             problems.refuse(
                 "picture that cannot be decoded",
                 sample.image.display(),

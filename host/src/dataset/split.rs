@@ -19,6 +19,23 @@ pub struct SplitPlan {
     pub group: Option<GroupRule>,
 }
 
+impl SplitPlan {
+    /// The sum of the ratios.
+    ///
+    /// # Errors
+    /// Ratios that are negative, not finite or all 0.
+    pub fn check(&self) -> Result<f32, String> {
+        let sum: f32 = self.ratios.iter().sum();
+        if self.ratios.iter().any(|ratio| *ratio < 0.0) || !sum.is_finite() || sum <= 0.0 {
+            let found = self.ratios;
+            return Err(format!(
+                "expected ratios of 0 and more, not all 0, found {found:?}"
+            ));
+        }
+        Ok(sum)
+    }
+}
+
 /// What became of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SplitReport {
@@ -35,13 +52,10 @@ pub struct SplitReport {
 /// # Errors
 /// Ratios that are negative, not finite or all 0, or a picture that cannot be read.
 pub fn resplit(data: &mut Dataset, plan: &SplitPlan) -> Result<SplitReport, DataError> {
-    let sum: f32 = plan.ratios.iter().sum();
-    if plan.ratios.iter().any(|ratio| *ratio < 0.0) || !sum.is_finite() || sum <= 0.0 {
-        return Err(DataError::Join {
-            name: data.name.clone(),
-            detail: format!("expected ratios of 0 and more, found {:?}", plan.ratios),
-        });
-    }
+    let sum = plan.check().map_err(|detail| DataError::Join {
+        name: data.name.clone(),
+        detail,
+    })?;
     if let Some(rule) = plan.group {
         for sample in &mut data.samples {
             sample.group = group_of(&sample.image, rule);

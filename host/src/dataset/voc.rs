@@ -180,16 +180,40 @@ fn read_picture(
             return None;
         }
     };
-    let mut objects = Vec::new();
-    let root = document.root_element();
+    if let Err(detail) = check_size(document.root_element(), size) {
+        problems.refuse("size of another picture", xml.display(), detail);
+        return None;
+    }
+    Some(Picture {
+        image,
+        size,
+        split,
+        objects: read_objects(&document, &xml, size, options, problems),
+    })
+}
+
+/// The size an annotation says, where it says one, is the picture's.
+fn check_size(root: Node<'_, '_>, size: Size) -> Result<(), String> {
     let root_says = |name| child(root, "size").and_then(|node| number(node, name));
     for (name, side) in [("width", size.width), ("height", size.height)] {
         if let Some(said) = root_says(name).filter(|&said| said != side as f32) {
-            let detail = format!("expected {name} {side} as in the picture, found {said}");
-            problems.refuse("size of another picture", xml.display(), detail);
-            return None;
+            return Err(format!(
+                "expected {name} {side} as in the picture, found {said}"
+            ));
         }
     }
+    Ok(())
+}
+
+fn read_objects(
+    document: &Document<'_>,
+    xml: &Path,
+    size: Size,
+    options: &OpenOptions,
+    problems: &mut Collector,
+) -> Vec<Object> {
+    let mut objects = Vec::new();
+    let root = document.root_element();
     for node in root.children().filter(|node| node.has_tag_name("object")) {
         let line = document.text_pos_at(node.range().start).row;
         match read_object(node, size, options) {
@@ -202,12 +226,7 @@ fn read_picture(
             }
         }
     }
-    Some(Picture {
-        image,
-        size,
-        split,
-        objects,
-    })
+    objects
 }
 
 fn read_object(

@@ -75,6 +75,8 @@ pub fn write(
     format: Format,
     placement: Placement,
 ) -> Result<WriteReport, DataError> {
+    // Without a trailing slash: the draft lies beside the folder, not in it.
+    let out = &out.components().collect::<PathBuf>();
     let occupied = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
     if occupied || out.is_file() {
         return Err(DataError::file(
@@ -88,10 +90,31 @@ pub fn write(
     if draft.exists() {
         fs::remove_dir_all(&draft).map_err(DataError::write(&draft))?;
     }
+    let written = fill(data, &draft, format, placement).and_then(|report| {
+        if out.exists() {
+            fs::remove_dir(out).map_err(DataError::write(out))?;
+        }
+        fs::rename(&draft, out).map_err(DataError::write(out))?;
+        Ok(report)
+    });
+    if written.is_err() {
+        // The first error is the one to tell; a draft that stays is removed by the next attempt.
+        let _ = fs::remove_dir_all(&draft);
+    }
+    written
+}
+
+/// Writes the whole set into the folder `draft`.
+fn fill(
+    data: &Dataset,
+    draft: &Path,
+    format: Format,
+    placement: Placement,
+) -> Result<WriteReport, DataError> {
     let (names, renamed) = file_names(&data.samples);
     let mut writer = Writer {
         data,
-        folder: &draft,
+        folder: draft,
         names,
         unclassified: unclassified_name(data),
         report: WriteReport {
@@ -106,12 +129,7 @@ pub fn write(
         Format::Yolo => writer.yolo()?,
         Format::Coco => writer.coco()?,
     }
-    let report = writer.report;
-    if out.exists() {
-        fs::remove_dir(out).map_err(DataError::write(out))?;
-    }
-    fs::rename(&draft, out).map_err(DataError::write(out))?;
-    Ok(report)
+    Ok(writer.report)
 }
 
 /// A file name for each sample, each once; and how many had to be changed.

@@ -38,20 +38,50 @@ pub(crate) fn read_data_yaml(path: &Path, options: &OpenOptions) -> Result<YoloS
     let text = read_text(path, YAML_MAX)?;
     let root: Value =
         serde_yaml_ng::from_str(&text).map_err(|error| DataError::file(path, error))?;
+    spec_of(path, &root, options).map_err(|detail| DataError::file(path, detail))
+}
+
+fn spec_of(path: &Path, root: &Value, options: &OpenOptions) -> Result<YoloSpec, String> {
     if !root.is_mapping() {
-        return Err(DataError::file(
-            path,
-            "expected keys and values, found something else",
-        ));
+        return Err("expected keys and values, found something else".to_owned());
     }
     let key = |name: &str| root.get(name).filter(|value| !value.is_null());
-    let refuse = |detail: String| DataError::file(path, detail);
+    let text = |name: &str| key(name).map(|value| string(value, name)).transpose();
     let folder = path.parent().unwrap_or(Path::new("."));
-    let base = match key("path") {
-        Some(value) => folder.join(string(value, "path").map_err(refuse)?),
-        None => folder.to_path_buf(),
-    };
+    let base = text("path")?.map_or(folder.to_path_buf(), |base| folder.join(base));
     let mut notes = Vec::new();
+    let folders = split_folders(root, &base, folder, &mut notes)?;
+    let names = names(key("names").ok_or("expected names, found none")?)?;
+    let schema = match key("attributes") {
+        Some(value) => schema(value)?,
+        None => options.schema.clone().unwrap_or_default(),
+    };
+    let columns = match key("columns") {
+        Some(value) => columns(value)?,
+        None => options.columns.unwrap_or(ColumnLayout::Box),
+    };
+    notes.extend(ignored_keys(root));
+    Ok(YoloSpec {
+        file: path.to_path_buf(),
+        name: text("name")?.unwrap_or_else(|| folder_name(folder)),
+        folders,
+        problem: key("nc").and_then(|nc| wrong_count(path, nc, names.len())),
+        names,
+        schema,
+        columns,
+        unclassified: text("unclassified")?,
+        groups: text("groups")?.map(|groups| folder.join(groups)),
+        notes,
+    })
+}
+
+/// Folders or list files of each split.
+fn split_folders(
+    root: &Value,
+    base: &Path,
+    folder: &Path,
+    notes: &mut Vec<String>,
+) -> Result<Vec<(Split, PathBuf)>, String> {
     let mut folders = Vec::new();
     for (name, split) in [
         ("train", Split::Train),
@@ -59,50 +89,14 @@ pub(crate) fn read_data_yaml(path: &Path, options: &OpenOptions) -> Result<YoloS
         ("valid", Split::Val),
         ("test", Split::Test),
     ] {
-        for entry in key(name)
-            .map_or(Ok(Vec::new()), |v| strings(v, name))
-            .map_err(refuse)?
-        {
-            folders.push((
-                split,
-                resolve(&base, folder, &entry, name, &mut notes).map_err(refuse)?,
-            ));
+        let Some(value) = root.get(name).filter(|value| !value.is_null()) else {
+            continue;
+        };
+        for entry in strings(value, name)? {
+            folders.push((split, resolve(base, folder, &entry, name, notes)?));
         }
     }
-    let names = names(key("names").ok_or_else(|| refuse("expected names, found none".into()))?);
-    let names = names.map_err(refuse)?;
-    let schema = match key("attributes") {
-        Some(value) => schema(value).map_err(refuse)?,
-        None => options.schema.clone().unwrap_or_default(),
-    };
-    let columns = match key("columns") {
-        Some(value) => columns(value).map_err(refuse)?,
-        None => options.columns.unwrap_or(ColumnLayout::Box),
-    };
-    let unclassified = key("unclassified")
-        .map(|v| string(v, "unclassified"))
-        .transpose();
-    let groups = key("groups")
-        .map(|v| string(v, "groups"))
-        .transpose()
-        .map_err(refuse)?;
-    let name = key("name")
-        .map(|v| string(v, "name"))
-        .transpose()
-        .map_err(refuse)?;
-    notes.extend(ignored_keys(&root));
-    Ok(YoloSpec {
-        file: path.to_path_buf(),
-        name: name.unwrap_or_else(|| folder_name(folder)),
-        folders,
-        problem: key("nc").and_then(|nc| wrong_count(path, nc, names.len())),
-        names,
-        schema,
-        columns,
-        unclassified: unclassified.map_err(refuse)?,
-        groups: groups.map(|groups| folder.join(groups)),
-        notes,
-    })
+    Ok(folders)
 }
 
 fn ignored_keys(root: &Value) -> Vec<String> {

@@ -1,14 +1,12 @@
-//! The contract inside the file, and back out of it.
+//! The contract inside the file.
 //!
 //! Beside the contract stand the keys other tools read, spelled as YOLOv5's export spells them.
 
 use std::fmt::Write;
 
-use prost::Message;
 use shared::class::ClassTable;
 use shared::contract::{CONTRACT_KEY, ModelContract};
 
-use super::wire;
 use super::{ElementType, Graph, OnnxError, Value};
 
 /// Ends `graph` as a file that carries `contract`.
@@ -19,32 +17,6 @@ pub fn model_bytes(graph: Graph, contract: &ModelContract) -> Result<Vec<u8>, On
     contract.check()?;
     check_promise(&graph, contract)?;
     graph.encode(&metadata_of(contract)?)
-}
-
-/// The contract of an ONNX file.
-///
-/// # Errors
-/// When the bytes are no ONNX file, hold no contract or more than one, or one that cannot be honoured.
-pub fn contract_of(bytes: &[u8]) -> Result<ModelContract, OnnxError> {
-    let model = wire::Model::decode(bytes)?;
-    let contracts: Vec<&str> = model
-        .metadata_props
-        .iter()
-        .filter(|entry| entry.key == CONTRACT_KEY)
-        .map(|entry| entry.value.as_str())
-        .collect();
-    let contract: ModelContract = match contracts[..] {
-        [json] => serde_json::from_str(json)?,
-        [] => return Err(OnnxError::NoContract { key: CONTRACT_KEY }),
-        _ => {
-            return Err(OnnxError::ManyContracts {
-                key: CONTRACT_KEY,
-                count: contracts.len(),
-            });
-        }
-    };
-    contract.check()?;
-    Ok(contract)
 }
 
 /// Keys and values of the file's metadata, in a constant order.
@@ -140,11 +112,35 @@ fn compare(
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
     use shared::contract::CONTRACT_VERSION;
     use shared::geometry::Size;
 
-    use super::super::{fixture, yolov5_bytes, yolov5_graph};
+    use super::super::{fixture, wire, yolov5_bytes, yolov5_graph};
     use super::*;
+
+    /// The contract of an ONNX file.
+    fn contract_of(bytes: &[u8]) -> Result<ModelContract, OnnxError> {
+        let model = wire::Model::decode(bytes)?;
+        let contracts: Vec<&str> = model
+            .metadata_props
+            .iter()
+            .filter(|entry| entry.key == CONTRACT_KEY)
+            .map(|entry| entry.value.as_str())
+            .collect();
+        let contract: ModelContract = match contracts[..] {
+            [json] => serde_json::from_str(json)?,
+            [] => return Err(OnnxError::NoContract { key: CONTRACT_KEY }),
+            _ => {
+                return Err(OnnxError::ManyContracts {
+                    key: CONTRACT_KEY,
+                    count: contracts.len(),
+                });
+            }
+        };
+        contract.check()?;
+        Ok(contract)
+    }
 
     fn bytes() -> Vec<u8> {
         let spec = fixture::spec();

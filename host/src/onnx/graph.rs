@@ -8,12 +8,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use prost::Message;
+use shared::contract::OPSET;
 
 use super::OnnxError;
 use super::wire;
-
-/// The operator set that is written; the oldest with everything needed, so that any runtime reads it.
-pub const OPSET: i64 = 13;
 
 /// The file format's version that belongs to it.
 pub const IR_VERSION: i64 = 8;

@@ -1,7 +1,7 @@
 //! The ONNX file: written node by node, with the model's contract inside.
 //!
 //! [`graph`] builds a graph whose names and shapes are right by construction, [`yolov5`] turns weights
-//! into one, [`embed`] adds the contract and reads it back. Nothing here knows torch, reads a clock
+//! into one, [`embed`] adds the contract. Nothing here knows torch, reads a clock
 //! or touches a file: the same weights and contract give the same bytes.
 
 pub mod embed;
@@ -16,11 +16,11 @@ use shared::contract::ContractError;
 
 use crate::weights::WeightsError;
 
-pub use embed::{contract_of, model_bytes};
+pub use embed::model_bytes;
 pub use graph::{ElementType, Graph, Value};
 pub use yolov5::{Activation, Yolov5Spec, yolov5_bytes, yolov5_graph};
 
-/// Why no ONNX file could be written, or why one could not be read.
+/// Why no ONNX file could be written, or, in tests, why one could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxError {
     /// Two values of one name.
@@ -97,15 +97,18 @@ pub enum OnnxError {
         found: String,
     },
     /// The file is no protobuf of this kind.
+    #[cfg(test)]
     #[error("not an ONNX file: {0}")]
     NotOnnx(#[from] prost::DecodeError),
     /// An ONNX file of another maker.
+    #[cfg(test)]
     #[error("the file holds no contract (metadata key {key:?})")]
     NoContract {
         /// Where it should stand.
         key: &'static str,
     },
     /// More than one contract: nobody can say which one holds.
+    #[cfg(test)]
     #[error("metadata key {key:?} stands {count} times, expected once")]
     ManyContracts {
         /// The key.

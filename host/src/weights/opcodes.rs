@@ -101,7 +101,11 @@ impl<'a> Machine<'a> {
             if opcode == b'.' {
                 return self.pop();
             }
-            if !self.constant(opcode)? && !self.memory(opcode)? && !self.structure(opcode)? {
+            if !self.constant(opcode)?
+                && !self.memory(opcode)?
+                && !self.structure(opcode)?
+                && !self.filling(opcode)?
+            {
                 return Err(format!("opcode {opcode:#04x} is not understood"));
             }
         }
@@ -161,7 +165,7 @@ impl<'a> Machine<'a> {
         Ok(true)
     }
 
-    /// Opcodes that put items together; `false` for any other.
+    /// Opcodes that make one item of several; `false` for any other.
     fn structure(&mut self, opcode: u8) -> Result<bool, String> {
         match opcode {
             b't' => {
@@ -175,23 +179,6 @@ impl<'a> Machine<'a> {
                 let items = self.stack.split_off(first.ok_or("the stack is too short")?);
                 let list = self.list(items);
                 self.stack.push(list);
-            }
-            b'a' => {
-                let item = self.pop()?;
-                self.extend(vec![item])?;
-            }
-            b'e' | 0x90 => {
-                let items = self.pop_to_mark()?;
-                self.extend(items)?;
-            }
-            b's' => {
-                let value = self.pop()?;
-                let key = self.pop()?;
-                self.set_items(vec![key, value])?;
-            }
-            b'u' => {
-                let items = self.pop_to_mark()?;
-                self.set_items(items)?;
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
@@ -212,6 +199,31 @@ impl<'a> Machine<'a> {
                 let function = self.pop()?;
                 let result = self.result_of(&function, &arguments)?;
                 self.stack.push(result);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Opcodes that put items into one that stands on the stack; `false` for any other.
+    fn filling(&mut self, opcode: u8) -> Result<bool, String> {
+        match opcode {
+            b'a' => {
+                let item = self.pop()?;
+                self.extend(vec![item])?;
+            }
+            b'e' | 0x90 => {
+                let items = self.pop_to_mark()?;
+                self.extend(items)?;
+            }
+            b's' => {
+                let value = self.pop()?;
+                let key = self.pop()?;
+                self.set_items(vec![key, value])?;
+            }
+            b'u' => {
+                let items = self.pop_to_mark()?;
+                self.set_items(items)?;
             }
             b'b' => {
                 let state = self.pop()?;

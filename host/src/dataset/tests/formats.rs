@@ -268,7 +268,7 @@ fn coco_folder(annotations: &str) -> TempDir {
 fn leukemia_json_repeats_its_images_and_codes_the_unknown_as_four() {
     let folder = coco_folder(
         r#"{"id": 1, "image_id": 10, "category_id": 1, "category_name": "myeloblast", "bbox": [1, 2, 30, 40],
-            "cell_size": 2, "nuclear_chromatio": 1, "nuclear_shape": 4, "nucleolus": 0},
+            "cell_size": 2, "nuclear_chromatio": 1, "nuclear_shape": 4, "nucleolus": 0, "cytoplasm": ""},
            {"id": 2, "image_id": 11, "category_id": 3, "bbox": [50, 20, 10.5, 9], "nuclear_chromatin": 0}"#,
     );
     let data = open(folder.path(), &OpenOptions::strict()).unwrap();
@@ -330,6 +330,14 @@ fn a_bad_annotation_is_named_in_strict_mode_and_counted_in_lenient() {
             r#"{"id": 2, "image_id": 10, "category_id": 1, "bbox": [1, 2, 3, 4], "nucleolus": 0.5}"#,
             "nucleolus: expected a whole number, found 0.5",
         ),
+        (
+            r#"{"id": 2, "image_id": 10, "category_id": 1, "bbox": [1, 2, 3, 4], "nucleolus": "grey"}"#,
+            "nucleolus: expected one of [",
+        ),
+        (
+            r#"{"id": 2, "image_id": 11, "category_id": 3, "bbox": [1.0, 2, 30, 40]}"#,
+            "expected each box once, found [1.0, 2.0, 31.0, 42.0] as in ",
+        ),
     ] {
         let folder = coco_folder(&format!("{good}, {bad}"));
         let error = strict(folder.path());
@@ -341,6 +349,37 @@ fn a_bad_annotation_is_named_in_strict_mode_and_counted_in_lenient() {
         let data = lenient(folder.path());
         assert_eq!(data.samples[0].cells.len(), 1, "{bad}");
         assert_eq!(data.report.dropped.values().sum::<usize>(), 1, "{bad}");
+    }
+}
+
+#[test]
+fn a_region_is_clipped_to_the_picture_or_refused_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    picture(&folder.path().join("a.png"), 1);
+    let json = folder.path().join("train.json");
+    let with = |region: &str| {
+        let entry = format!(r#"{{"id": 1, "file_name": "a.png", "region": {region}}}"#);
+        let rest = r#""annotations": [], "categories": [{"id": 0, "name": "WBC"}]"#;
+        text(&json, format!("{{\"images\": [{entry}], {rest}}}"));
+    };
+    with("[-5, 10, 40, 200]");
+    let region = lenient(&json).samples[0].region.unwrap();
+    assert_eq!(region.xyxy(), [0.0, 10.0, 40.0, 80.0]);
+    with("null");
+    assert_eq!(lenient(&json).samples[0].region, None);
+    for bad in [
+        "[40, 10, 5, 20]",
+        "[200, 0, 300, 20]",
+        "[1, 2, 3]",
+        "\"all\"",
+    ] {
+        with(bad);
+        let error = strict(&json);
+        let said = "image 1: region: expected left, top, right and bottom inside 100x80, found ";
+        assert!(error.contains(said), "{bad}: {error}");
+        let data = lenient(&json);
+        assert_eq!(data.samples, [], "{bad}");
+        assert_eq!(data.report.dropped["region that is no box"], 1, "{bad}");
     }
 }
 
@@ -567,4 +606,20 @@ fn what_is_not_there_and_what_cannot_be_written_are_said_once() {
     let out = scratch.path().join("file/out");
     let error = write(&lenient(folder.path()), &out, Format::Yolo, Placement::Copy).unwrap_err();
     assert!(matches!(error, DataError::Write { .. }), "{error}");
+}
+
+#[test]
+fn a_folder_may_be_named_with_a_slash_and_a_failed_one_leaves_nothing() {
+    let folder = folder_with_label(b"0 .5 .5 .1 .1");
+    let scratch = tempfile::tempdir().unwrap();
+    let mut data = lenient(folder.path());
+    let out = scratch.path().join("set/");
+    write(&data, &out, Format::Yolo, Placement::Copy).unwrap();
+    assert_eq!(lenient(&out).samples[0].cells.len(), 1);
+    data.samples[0].image = scratch.path().join("gone.png");
+    let out = scratch.path().join("other/");
+    write(&data, &out, Format::Coco, Placement::Copy).unwrap_err();
+    let left = fs::read_dir(scratch.path()).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["set"]);
 }
