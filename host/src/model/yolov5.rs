@@ -10,9 +10,9 @@ use super::{Variant, prior_bias};
 /// What a layer does; its input is the layer before, `Concat` adds an earlier one.
 #[derive(Debug)]
 enum Layer {
-    Conv(Conv),
+    Conv(Box<Conv>),
     C3(Box<C3>),
-    Sppf(Sppf),
+    Sppf(Box<Sppf>),
     Upsample,
     Concat(usize),
 }
@@ -94,7 +94,14 @@ pub fn scaled(canvases: &Tensor) -> Tensor {
 fn backbone_and_neck(model: &Path, variant: Variant) -> Vec<Layer> {
     let [c64, c128, c256, c512, c1024] = variant.widths();
     let conv = |at: i64, c_in, c_out, kernel, stride| {
-        Layer::Conv(Conv::new(&(model / at), c_in, c_out, kernel, stride, None))
+        Layer::Conv(Box::new(Conv::new(
+            &(model / at),
+            c_in,
+            c_out,
+            kernel,
+            stride,
+            None,
+        )))
     };
     let c3 = |at: i64, c_in, c_out, n, shortcut| {
         let repeats = variant.repeats(n);
@@ -102,7 +109,7 @@ fn backbone_and_neck(model: &Path, variant: Variant) -> Vec<Layer> {
         Layer::C3(Box::new(block))
     };
     vec![
-        Layer::Conv(Conv::new(&(model / 0), 3, c64, 6, 2, Some(2))),
+        Layer::Conv(Box::new(Conv::new(&(model / 0), 3, c64, 6, 2, Some(2)))),
         conv(1, c64, c128, 3, 2),
         c3(2, c128, c128, 3, true),
         conv(3, c128, c256, 3, 2),
@@ -111,7 +118,7 @@ fn backbone_and_neck(model: &Path, variant: Variant) -> Vec<Layer> {
         c3(6, c512, c512, 9, true),
         conv(7, c512, c1024, 3, 2),
         c3(8, c1024, c1024, 3, true),
-        Layer::Sppf(Sppf::new(&(model / 9), c1024, c1024)),
+        Layer::Sppf(Box::new(Sppf::new(&(model / 9), c1024, c1024))),
         conv(10, c1024, c512, 1, 1),
         Layer::Upsample,
         Layer::Concat(6),
