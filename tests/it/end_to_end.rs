@@ -53,13 +53,13 @@ fn plan() -> TrainPlan {
         variant: Variant::N,
         canvas: Size::new(96, 96),
         fit: FitKind::Letterbox,
-        epochs: 15,
+        epochs: 20,
         batch: 8,
         seed: 1,
         close_mosaic: 0,
         schedule: Schedule {
-            lr0: 0.05,
-            lrf: 0.2,
+            lr0: 0.03,
+            lrf: 0.01,
             warmup_epochs: 0.0,
             nominal_batch: 8,
             ..Schedule::default()
@@ -117,8 +117,9 @@ fn what_the_trainer_learned_the_station_finds() {
         score_split(&evaluator, &samples, &data, &Thresholds::EVALUATION, "").expect("scored");
     let cell_ap50 =
         |report: &host::score::ScoreReport| report.cell.yolov5.as_ref().expect("truth").ap50;
+    let map50 = by_host.mean.yolov5_map50.expect("truth");
     assert!(
-        cell_ap50(&by_host) >= 0.99,
+        map50 >= 0.99,
         "eight pictures are learned by heart:\n{by_host}"
     );
 
