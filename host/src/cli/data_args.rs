@@ -7,13 +7,14 @@ use shared::attribute::AttributeSchema;
 use shared::class::ClassTable;
 
 use crate::dataset::{DataError, Dataset, Mode, OpenOptions, Split, join, open};
+use crate::exit::Usage;
 
 /// Data sets, joined.
 #[derive(Debug, Args)]
 pub struct DataArgs {
     /// A data YAML, a COCO JSON, or a folder (Pascal VOC, WBCAtt, images/ + labels/); may be given
     /// several times, the first decides classes and attributes.
-    #[arg(long, required = true)]
+    #[arg(long)]
     pub data: Vec<PathBuf>,
     /// Boxes found by a detector (detections.jsonl) for pictures that have none (WBCAtt).
     #[arg(long)]
@@ -31,10 +32,10 @@ impl DataArgs {
     ///
     /// # Errors
     /// What is wrong with the data.
-    pub fn load(
-        &self,
-        tables: Option<(&ClassTable, &AttributeSchema)>,
-    ) -> Result<Dataset, DataError> {
+    pub fn load(&self, tables: Option<(&ClassTable, &AttributeSchema)>) -> anyhow::Result<Dataset> {
+        if self.data.is_empty() {
+            return Err(Usage("--data is missing, expected a data set".to_owned()).into());
+        }
         let mode = if self.lenient {
             Mode::Lenient
         } else {
@@ -60,7 +61,7 @@ impl DataArgs {
                     },
                 )
             })
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, DataError>>()?;
         let data = join(
             parts,
             tables.map(|t| t.0),

@@ -12,20 +12,23 @@ use shared::pixels::RgbViewMut;
 
 use super::data_args::{DataArgs, parse_split};
 use super::say;
-use crate::checkpoint::{Checkpoint, sha256_of};
-use crate::dataset::Split;
+use crate::checkpoint::{Checkpoint, RunState, sha256_of};
+use crate::dataset::{Sample, Split, pictures_of};
 use crate::detections::{PictureFindings, write_detections};
 use crate::device;
 use crate::eval::Evaluator;
 use crate::exit::Usage;
 use crate::picture::Picture;
 
-/// Finds the cells of a split's pictures: `detections.jsonl` and annotated pictures.
+/// Finds the cells of a folder's or a data set's pictures: `detections.jsonl` and annotated pictures.
 #[derive(Debug, Args)]
 pub struct PredictArgs {
     /// A checkpoint of `train`.
     #[arg(long)]
     weights: PathBuf,
+    /// A folder of pictures, instead of a data set.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["data", "split"])]
+    source: Option<PathBuf>,
     #[command(flatten)]
     data: DataArgs,
     /// train, val or test; all of them unless given.
@@ -48,6 +51,20 @@ pub struct PredictArgs {
     device: String,
 }
 
+impl PredictArgs {
+    fn pictures(&self, run: &RunState) -> anyhow::Result<Vec<PathBuf>> {
+        if let Some(folder) = &self.source {
+            let (pictures, report) = pictures_of(folder)?;
+            eprintln!("{report}");
+            return Ok(pictures);
+        }
+        let data = self.data.load(Some((&run.classes, &run.schema)))?;
+        let wanted = |sample: &Sample| self.split.is_none_or(|split| sample.split == split);
+        let samples = data.samples.into_iter().filter(wanted);
+        Ok(samples.map(|sample| sample.image).collect())
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &PredictArgs) -> anyhow::Result<()> {
     let device = device::parse(&args.device)?;
@@ -66,7 +83,6 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::load(&args.weights)?;
     let sha256 = sha256_of(&args.weights)?;
     let run = &checkpoint.run;
-    let data = args.data.load(Some((&run.classes, &run.schema)))?;
     let (_store, network) = checkpoint.network(device)?;
     let head = run.head();
     let evaluator = Evaluator {
@@ -78,26 +94,29 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<()> {
     };
     let annotated = args.out.join("annotated");
     fs::create_dir_all(&annotated).with_context(|| format!("{}", annotated.display()))?;
-    let samples = data
-        .samples
-        .iter()
-        .filter(|s| args.split.is_none_or(|split| s.split == split));
+    let pictures = args.pictures(run)?;
+    let of = pictures.len();
     let mut all = Vec::new();
-    for sample in samples {
-        let picture = Picture::open(&sample.image)?;
-        let found = evaluator.detect(&picture, &sample.image.display().to_string(), &thresholds)?;
+    for path in &pictures {
+        let picture = match Picture::open(path) {
+            Ok(picture) => picture,
+            // Who names a data set means all of it; a folder may hold anything.
+            Err(error) if args.source.is_some() => {
+                eprintln!("skipped: {error}");
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let image = path.to_string_lossy().into_owned();
+        let found = evaluator.detect(&picture, &image, &thresholds)?;
         if all.len() < args.annotate_max {
             // Numbered: pictures of several sets may have the same name.
-            let name = sample
-                .image
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy();
-            let path = annotated.join(format!("{:05}-{name}.png", all.len()));
-            draw(picture, &found.detections, run, &path)?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let drawn = annotated.join(format!("{:05}-{name}.png", all.len()));
+            draw(picture, &found.detections, run, &drawn)?;
         }
         all.push(PictureFindings {
-            image: sample.image.to_string_lossy().into_owned(),
+            image,
             size: found.size,
             model_sha256: sha256.clone(),
             thresholds,
@@ -106,23 +125,28 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<()> {
         });
     }
     let path = args.out.join("detections.jsonl");
-    let part = path.with_extension("part");
-    let file = fs::File::create(&part).with_context(|| format!("{}", part.display()))?;
-    write_detections(BufWriter::new(file), &all, &run.classes, &run.schema)
-        .and_then(|()| fs::rename(&part, &path))
-        .with_context(|| format!("{}", path.display()))?;
+    write(&path, &all, run)?;
     let cells: usize = all.iter().map(|f| f.detections.len()).sum();
     let pictures = all.len();
     Ok(say(&format!(
-        "{pictures} pictures, {cells} cells: {}",
+        "{pictures} of {of} pictures, {cells} cells: {}",
         path.display()
     ))?)
+}
+
+/// Whole or not at all.
+fn write(path: &Path, all: &[PictureFindings], run: &RunState) -> anyhow::Result<()> {
+    let part = path.with_extension("part");
+    let file = fs::File::create(&part).with_context(|| format!("{}", part.display()))?;
+    write_detections(BufWriter::new(file), all, &run.classes, &run.schema)
+        .and_then(|()| fs::rename(&part, path))
+        .with_context(|| format!("{}", path.display()))
 }
 
 fn draw(
     mut picture: Picture,
     detections: &[shared::cell::Detection],
-    run: &crate::checkpoint::RunState,
+    run: &RunState,
     path: &Path,
 ) -> anyhow::Result<()> {
     let mut view = RgbViewMut::new(&mut picture.bytes, picture.size)?;

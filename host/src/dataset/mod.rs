@@ -45,6 +45,7 @@ pub use phantom::{PhantomLook, PhantomPlan, PhantomSchema, draw_phantoms};
 pub use picture::{PictureHeader, check_pixels, read_header};
 pub use plot::{cell_sheet, plot_stats};
 pub use problem::{DataError, Mode, Problem, ReadReport};
+pub use scan::pictures_of;
 pub use split::{SplitPlan, SplitReport, resplit};
 pub use stats::{SplitStats, Stats};
 pub use write::{Format, Placement, WriteReport, write};

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::picture::read_header;
-use super::problem::{Collector, DataError};
+use super::problem::{Collector, DataError, Mode, ReadReport};
 use shared::geometry::Size;
 
 /// Deepest folder below the given one that is looked into.
@@ -18,6 +18,17 @@ pub(crate) fn is_picture_name(path: &Path) -> bool {
             .iter()
             .any(|p| e.eq_ignore_ascii_case(p))
     })
+}
+
+/// Pictures in `folder` and below, without labels, and what was left out.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn pictures_of(folder: &Path) -> Result<(Vec<PathBuf>, ReadReport), DataError> {
+    let mut problems = Collector::new(Mode::Lenient);
+    problems.report.format = "a folder of pictures".to_owned();
+    let pictures = list_pictures(folder, &mut problems)?;
+    Ok((pictures, problems.finish()?))
 }
 
 /// Pictures in `folder` and below, sorted by path. Links to folders are not followed, so no loop
