@@ -118,6 +118,7 @@ fn what_the_trainer_learned_the_station_finds() {
     let cell_ap50 =
         |report: &host::score::ScoreReport| report.cell.yolov5.as_ref().expect("truth").ap50;
     let map50 = by_host.mean.yolov5_map50.expect("truth");
+    eprintln!("smoke test: mAP50 {map50:.4}");
     assert!(
         map50 >= 0.99,
         "eight pictures are learned by heart:\n{by_host}"
