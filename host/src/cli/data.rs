@@ -38,9 +38,9 @@ pub enum DataCommand {
         /// One JSON object on stdout.
         #[arg(long)]
         json: bool,
-        /// Write classes.svg and cells.png to this folder.
-        #[arg(long, value_name = "DIR")]
-        out: Option<PathBuf>,
+        /// Folder for classes.svg and cells.png.
+        #[arg(long, value_name = "DIR", default_value = "runs/stats")]
+        out: PathBuf,
     },
     /// Write the set in another format.
     Convert {
@@ -253,7 +253,7 @@ pub fn run(command: DataCommand) -> anyhow::Result<()> {
             pixels,
             json,
         } => check::check(&input, pixels, json),
-        DataCommand::Stats { input, json, out } => stats(&input, json, out.as_deref()),
+        DataCommand::Stats { input, json, out } => stats(&input, json, &out),
         DataCommand::Convert { input, output } => Ok(output.write(&input.open()?)?),
         DataCommand::Split {
             input,
@@ -265,7 +265,7 @@ pub fn run(command: DataCommand) -> anyhow::Result<()> {
     }
 }
 
-fn stats(input: &Input, as_json: bool, out: Option<&Path>) -> anyhow::Result<()> {
+fn stats(input: &Input, as_json: bool, out: &Path) -> anyhow::Result<()> {
     let data = input.open()?;
     let stats = Stats::new(&data);
     if as_json {
@@ -273,12 +273,10 @@ fn stats(input: &Input, as_json: bool, out: Option<&Path>) -> anyhow::Result<()>
     } else {
         say(&stats)?;
     }
-    if let Some(out) = out {
-        std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
-        plot_stats(&data, &out.join("classes.svg"))?;
-        cell_sheet(&data, 30, &out.join("cells.png"))?;
-        eprintln!("wrote classes.svg and cells.png to {}", out.display());
-    }
+    std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    plot_stats(&data, &out.join("classes.svg"))?;
+    cell_sheet(&data, 30, &out.join("cells.png"))?;
+    eprintln!("wrote classes.svg and cells.png to {}", out.display());
     Ok(())
 }
 

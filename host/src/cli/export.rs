@@ -5,11 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use shared::head::Thresholds;
 
 use super::say;
+use super::thresholds::ThresholdArgs;
 use crate::checkpoint::{Checkpoint, sha256_of};
-use crate::exit::Usage;
 use crate::export::{contract_of, onnx_of};
 
 /// Writes the ONNX file: u8 canvas in, raw heads out, batch norm folded, contract inside.
@@ -24,28 +23,13 @@ pub struct ExportArgs {
     /// Name of the model in its contract; the file's stem unless given.
     #[arg(long)]
     name: Option<String>,
-    /// Least score of a counted cell.
-    #[arg(long, default_value_t = Thresholds::COUNTING.score)]
-    conf: f32,
-    /// Overlap above which the worse of two boxes goes.
-    #[arg(long, default_value_t = Thresholds::COUNTING.iou)]
-    iou: f32,
+    #[command(flatten)]
+    thresholds: ThresholdArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
-    let thresholds = Thresholds {
-        score: args.conf,
-        iou: args.iou,
-        ..Thresholds::COUNTING
-    };
-    if !thresholds.is_legal() {
-        let (conf, iou) = (args.conf, args.iou);
-        return Err(Usage(format!(
-            "--conf {conf} and --iou {iou}, expected both in 0..=1"
-        ))
-        .into());
-    }
+    let thresholds = args.thresholds.thresholds()?;
     let checkpoint = Checkpoint::load(&args.weights)?;
     let stem = args.out.file_stem().unwrap_or_default().to_string_lossy();
     let name = args.name.as_deref().unwrap_or(&stem);

@@ -5,6 +5,7 @@ mod data_args;
 mod export;
 mod predict;
 mod score;
+mod thresholds;
 mod train;
 mod val;
 

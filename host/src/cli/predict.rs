@@ -7,17 +7,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use shared::annotate::annotate;
-use shared::head::Thresholds;
 use shared::pixels::RgbViewMut;
 
 use super::data_args::{DataArgs, parse_split};
 use super::say;
+use super::thresholds::ThresholdArgs;
 use crate::checkpoint::{Checkpoint, RunState, sha256_of};
 use crate::dataset::{Sample, Split, pictures_of};
 use crate::detections::{PictureFindings, write_detections};
 use crate::device;
 use crate::eval::Evaluator;
-use crate::exit::Usage;
 use crate::picture::Picture;
 
 /// Finds the cells of a folder's or a data set's pictures: `detections.jsonl` and annotated pictures.
@@ -34,12 +33,8 @@ pub struct PredictArgs {
     /// train, val or test; all of them unless given.
     #[arg(long, value_parser = parse_split)]
     split: Option<Split>,
-    /// Least score of a detection.
-    #[arg(long, default_value_t = Thresholds::COUNTING.score)]
-    conf: f32,
-    /// Overlap above which the worse of two boxes goes.
-    #[arg(long, default_value_t = Thresholds::COUNTING.iou)]
-    iou: f32,
+    #[command(flatten)]
+    thresholds: ThresholdArgs,
     /// Folder for the results.
     #[arg(long, default_value = "runs/predict")]
     out: PathBuf,
@@ -68,18 +63,7 @@ impl PredictArgs {
 /// Runs the command.
 pub fn run(args: &PredictArgs) -> anyhow::Result<()> {
     let device = device::parse(&args.device)?;
-    let thresholds = Thresholds {
-        score: args.conf,
-        iou: args.iou,
-        ..Thresholds::COUNTING
-    };
-    if !thresholds.is_legal() {
-        let (conf, iou) = (args.conf, args.iou);
-        return Err(Usage(format!(
-            "--conf {conf} and --iou {iou}, expected both in 0..=1"
-        ))
-        .into());
-    }
+    let thresholds = args.thresholds.thresholds()?;
     let checkpoint = Checkpoint::load(&args.weights)?;
     let sha256 = sha256_of(&args.weights)?;
     let run = &checkpoint.run;
