@@ -4,10 +4,13 @@
 mod bbox;
 #[cfg(test)]
 mod golden;
+mod options;
 
 use shared::geometry::Size;
 use shared::head::HeadSpec;
 use tch::{Device, IndexOp, Kind, Reduction, Tensor};
+
+pub use options::LossOptions;
 
 use crate::assign::{Positive, Target, positives};
 

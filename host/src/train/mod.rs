@@ -14,6 +14,7 @@ use shared::geometry::Size;
 use tch::{Device, Tensor, nn};
 
 use crate::augment::Augmentation;
+use crate::cache::CachePlan;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
 use crate::dataset::{DataError, Dataset, Sample, Split, fingerprint};
 use crate::loader::{Batch, EpochPlan, Loader};
@@ -177,7 +178,10 @@ pub fn train(
             });
         }
     }
-    let loader = Loader::new(train, plan.fit, plan.canvas, options.cache_bytes);
+    let cache = CachePlan::Ram {
+        bytes: options.cache_bytes as u64,
+    };
+    let loader = Loader::new(train, plan.fit, plan.canvas, &cache);
     let (mut run, unfit) = Run::new(data, plan, start, options, stop)?;
     if !unfit.is_empty() {
         each(Progress::Unfit { weights: &unfit });
@@ -342,6 +346,8 @@ impl<'a> Run<'a> {
             batch: plan.batch,
             workers,
             augmentation,
+            rank: 0,
+            world: 1,
         };
         let of = loader.batches(plan.batch);
         let mut losses = EpochLoss::default();
