@@ -1,6 +1,5 @@
 //! Genetic evolution of prior boxes (attridet.md, 8.8): a change is kept when it fits better.
 
-use super::closeness;
 use crate::augment::Rng;
 
 const GENERATIONS: usize = 1000;
@@ -92,6 +91,7 @@ fn gaussian(rng: &mut Rng) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::anchors::closeness;
 
     #[test]
     fn fitness_is_the_mean_of_the_best_closeness() {
