@@ -20,7 +20,7 @@ use crate::dataset::{Split, remove_leaks};
 use crate::device;
 use crate::exit::Usage;
 use crate::loss::{LossOptions, LossWeights};
-use crate::model::Architecture;
+use crate::model::{Architecture, DetectionHead};
 use crate::optim::Schedule;
 use crate::train::{EpochRow, Progress, Start, TrainOptions, TrainPlan, best_checkpoint, train};
 
@@ -36,6 +36,9 @@ pub struct TrainArgs {
     /// Size of the network: n, s, m, l or x.
     #[arg(long, default_value = "n", value_parser = parse_model)]
     model: Architecture,
+    /// How boxes are said.
+    #[arg(long, value_enum, default_value = "anchor")]
+    head: DetectionHead,
     /// Side of the canvas, pixels, a multiple of 32.
     #[arg(long, default_value_t = 640, value_parser = parse_side)]
     imgsz: u32,
@@ -178,7 +181,10 @@ impl TrainArgs {
             );
         }
         Ok(TrainPlan {
-            architecture: self.model,
+            architecture: Architecture {
+                detection: self.head,
+                ..self.model
+            },
             canvas: Size::new(self.imgsz, self.imgsz),
             fit: if self.stretch {
                 FitKind::Stretch
