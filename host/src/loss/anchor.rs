@@ -27,7 +27,7 @@ fn of_level(given: &Given<'_>, level: usize, head: &Tensor) -> Vec<Term> {
     let head = head.to_kind(Kind::Float);
     let raw = head.view([-1, anchors, channels, gh, gw]);
     let logits = raw.select(2, 4);
-    let mut truth = logits.zeros_like();
+    let mut truth = Tensor::zeros(logits.size(), (Kind::Float, head.device()));
     let found = positives(spec, level, canvas, given.targets, given.options.anchor_t);
     let index = flat_indices(&found, [anchors, gh, gw]);
     let rows = raw

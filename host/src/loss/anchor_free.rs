@@ -41,7 +41,7 @@ pub(super) fn terms(given: &Given<'_>, heads: &[Tensor]) -> Vec<Term> {
         &true_boxes(given, &answered, &places),
     );
     let logits = flat.select(1, 4);
-    let mut truth = logits.zeros_like();
+    let mut truth = Tensor::zeros(logits.size(), (Kind::Float, flat.device()));
     objectness::write_truth(&mut truth, &answered.index, &overlap.detach());
     let Answered { rows, targets, .. } = &answered;
     let mut terms = vec![

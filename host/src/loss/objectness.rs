@@ -30,6 +30,9 @@ pub(super) fn term(level: usize, logits: &Tensor, truth: &Tensor, options: &Loss
 /// # Shapes
 /// `index` are places in `truth`, flattened; `overlap` `[n]` has one value for each.
 pub(super) fn write_truth(truth: &mut Tensor, index: &[i64], overlap: &Tensor) {
+    if index.is_empty() {
+        return;
+    }
     let last: BTreeMap<i64, i64> = index
         .iter()
         .enumerate()
