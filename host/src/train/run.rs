@@ -11,11 +11,10 @@ use super::{
     last_checkpoint, pictures, unwritten,
 };
 use crate::anchors::{Levels, check_anchors, sizes_on_canvas};
-use crate::assign::Target;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
 use crate::dataset::{Dataset, Sample, Split, class_weights, fingerprint};
 use crate::loader::{Batch, EpochPlan, Loader};
-use crate::loss::{LossParts, attribute_terms, loss};
+use crate::loss::{Given, Regions, loss};
 use crate::model::{AttributeHead, Detector, scaled};
 use crate::optim::{Ema, Pace, Sgd};
 use crate::validate::{Validation, validate};
@@ -229,17 +228,26 @@ impl<'a> Run<'a> {
         let canvases = channels_last(&scaled(&batch.canvases.to_device(self.options.device)));
         let outputs = self.network.forward(&canvases, true);
         let weights = plan.weights.scaled(&head, plan.canvas);
-        let targets = &batch.targets;
-        let mut parts = loss(
-            &head,
-            plan.canvas,
-            &outputs.heads,
-            targets,
-            &weights,
-            &plan.loss,
-            self.class_weights.as_ref(),
-        );
-        losses.left_out += self.add_regions(&mut parts, &outputs.fine, targets, weights.attribute);
+        let taught = self.network.regions().map(|head| {
+            let taught = Taught::of(&batch.targets, plan.canvas, plan.attributes.regions_max);
+            losses.left_out += taught.left_out;
+            let logits = head.values(&outputs.fine, &taught.regions, true);
+            (head, taught, logits)
+        });
+        let regions = taught.as_ref().map(|(head, taught, logits)| Regions {
+            value_counts: head.value_counts(),
+            logits,
+            truths: &taught.truths,
+        });
+        let given = Given {
+            spec: &head,
+            canvas: plan.canvas,
+            targets: &batch.targets,
+            options: &plan.loss,
+            class_weights: self.class_weights.as_ref(),
+            regions,
+        };
+        let parts = loss(&given, &outputs.heads, &weights);
         let values = parts.values();
         if values.iter().all(|v| v.is_finite()) {
             parts.total().backward();
@@ -256,28 +264,6 @@ impl<'a> Run<'a> {
                 self.not_finite += 1;
             }
         }
-    }
-
-    /// Adds what the region attribute head costs, if there is one; returns the cells left out.
-    fn add_regions(
-        &self,
-        parts: &mut LossParts,
-        fine: &[Tensor; 2],
-        targets: &[Target],
-        weight: f64,
-    ) -> usize {
-        let Some(head) = self.network.regions() else {
-            return 0;
-        };
-        let plan = &self.state.plan;
-        let taught = Taught::of(targets, plan.canvas, plan.attributes.regions_max);
-        if !taught.regions.is_empty() {
-            let logits = head.values(fine, &taught.regions, true);
-            let kind = plan.loss.attribute;
-            let terms = attribute_terms(kind, head.value_counts(), &logits, &taught.truths);
-            parts.attribute += terms.mean() * weight;
-        }
-        taught.left_out
     }
 
     pub(super) fn validate(
