@@ -296,3 +296,6 @@ fn iou(a: &[f32; 4], b: &[f32; 4]) -> f32 {
     if either > 0.0 { both / either } else { 0.0 }
 }
 
+
+#[cfg(test)]
+mod tests;
