@@ -237,7 +237,12 @@ fn check_outputs(model: &TypedModel, contract: &ModelContract) -> Result<(), Ref
     }
     for level in 0..spec.levels.len() {
         let grid = spec.grid(level, contract.canvas);
-        let expected = [1, spec.channels(level), grid.height as usize, grid.width as usize];
+        let expected = [
+            1,
+            spec.channels(level),
+            grid.height as usize,
+            grid.width as usize,
+        ];
         let fact = model.output_fact(level).map_err(graph)?;
         let shape = fact.shape.as_concrete();
         if shape != Some(&expected[..]) || fact.datum_type != f32::datum_type() {

@@ -67,9 +67,11 @@ impl Places {
                 grid,
             });
             let rows = 0..grid.height as usize;
-            out.all.extend(rows.flat_map(|gy| {
-                (0..grid.width as usize).map(move |gx| Place { gx, gy, stride })
-            }));
+            out.all.extend(
+                rows.flat_map(|gy| {
+                    (0..grid.width as usize).map(move |gx| Place { gx, gy, stride })
+                }),
+            );
         }
         out
     }
@@ -137,7 +139,8 @@ pub fn candidates(
             };
             for gy in near(cy, level.grid.height) {
                 for gx in near(cx, level.grid.width) {
-                    let off = |grid: usize, centre: f32| ((grid as f32 + 0.5) * stride - centre).abs();
+                    let off =
+                        |grid: usize, centre: f32| ((grid as f32 + 0.5) * stride - centre).abs();
                     let place = level.first + gy * level.grid.width as usize + gx;
                     let candidate = &mut known[cell.image * places.len() + place];
                     if *candidate == usize::MAX {
@@ -295,7 +298,6 @@ fn iou(a: &[f32; 4], b: &[f32; 4]) -> f32 {
     let either = a[2] * a[3] + b[2] * b[3] - both;
     if either > 0.0 { both / either } else { 0.0 }
 }
-
 
 #[cfg(test)]
 mod tests;

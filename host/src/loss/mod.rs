@@ -1,12 +1,13 @@
-//! What training minimises: box, objectness and class, as the head's kind says them, and, per
-//! attribute, the cross-entropy over its values on the cells where it is known.
+//! What training minimises: box, objectness and class, as the head's kind says them, and what the
+//! attributes cost on the cells where they are known.
 //!
 //! [`anchor`] and [`anchor_free`] decide which places answer for which cells; what a place then costs
 //! is the same for both. They give sums with their counts; [`loss`] alone divides.
 
 mod anchor;
 mod anchor_free;
-mod attribute;
+mod asymmetric;
+mod attributes;
 mod bbox;
 mod binary;
 mod class;
@@ -16,6 +17,7 @@ mod objectness;
 mod options;
 mod term;
 
+use shared::attribute::Attributes;
 use shared::geometry::Size;
 use shared::head::HeadSpec;
 use tch::{Kind, Tensor};
@@ -23,6 +25,7 @@ use tch::{Kind, Tensor};
 use crate::assign::Target;
 use term::{Part, Term};
 
+pub use attributes::{AttributeLoss, AttributeTerms, attribute_terms, knows_any};
 pub use options::LossOptions;
 
 /// How much each term counts.
@@ -149,4 +152,35 @@ fn settled(terms: &[Term], weights: &LossWeights, heads: &[Tensor]) -> LossParts
         *sum += term.mean() * gain;
     }
     parts
+}
+
+/// What the attribute channels of the answering places cost; all terms together weigh `weight`.
+///
+/// # Shapes
+/// `rows` `[n, channels]`, raw; `answered[row]` is the target that the row answers for.
+fn attribute_channels(
+    given: &Given<'_>,
+    weight: f64,
+    rows: &Tensor,
+    answered: &[usize],
+) -> Vec<Term> {
+    let spec = given.spec;
+    let first = 5 + spec.n_classes as i64;
+    let logits = rows.narrow(1, first, spec.n_values() as i64);
+    let truth = |&target: &usize| given.targets[target].attributes;
+    let truths: Vec<Attributes> = answered.iter().map(truth).collect();
+    let terms = attribute_terms(
+        given.options.attribute,
+        &spec.value_counts,
+        &logits,
+        &truths,
+    );
+    let weight = weight / terms.divisor;
+    let term = |(sum, count)| Term {
+        part: Part::Attribute,
+        weight,
+        sum,
+        count: count as i64,
+    };
+    terms.sums.into_iter().map(term).collect()
 }

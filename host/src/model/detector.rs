@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 use super::anchor_free::AnchorFreeHead;
 use super::block::{C3, Conv, Sppf, Window};
 use super::predictor::Predictor;
-use super::{Architecture, DetectionHead, Stem, prior_bias};
+use super::{Architecture, DetectionHead, RegionHead, Stem, prior_bias};
 
 /// What a layer does; its input is the layer before, `Concat` adds an earlier one.
 #[derive(Debug)]
@@ -32,6 +32,9 @@ const FINE_MAPS: [usize; 2] = [1, 4];
 pub struct Detector {
     layers: Vec<Layer>,
     heads: Heads,
+    regions: Option<RegionHead>,
+    /// The regions' loss does not reach the backbone.
+    fine_detached: bool,
 }
 
 /// Layer 24.
@@ -64,11 +67,34 @@ impl Detector {
                 Heads::AnchorFree(AnchorFreeHead::new(&detect, architecture, head))
             }
         };
-        Self { layers, heads }
+        Self {
+            layers,
+            heads,
+            regions: None,
+            fine_detached: false,
+        }
     }
 
-    /// From now on attribute losses teach the attribute channels alone, not the features below.
+    /// The same network with an attribute head of its own.
+    pub fn with_regions(self, regions: RegionHead) -> Self {
+        Self {
+            regions: Some(regions),
+            ..self
+        }
+    }
+
+    /// The attribute head that reads [`Outputs::fine`]; `None` when the heads say the attributes.
+    pub fn regions(&self) -> Option<&RegionHead> {
+        self.regions.as_ref()
+    }
+
+    /// From now on attribute losses teach the attribute channels, or the regions' head, alone and not
+    /// the features below.
     pub fn detach_attributes(&mut self, head: &HeadSpec) {
+        if self.regions.is_some() {
+            self.fine_detached = true;
+            return;
+        }
         match &mut self.heads {
             Heads::Anchor(levels) => {
                 for level in levels {
@@ -105,7 +131,10 @@ impl Detector {
         };
         Outputs {
             heads: inputs.map(head).collect(),
-            fine: FINE_MAPS.map(|layer| outputs[layer].shallow_clone()),
+            fine: FINE_MAPS.map(|layer| match self.fine_detached {
+                true => outputs[layer].detach(),
+                false => outputs[layer].shallow_clone(),
+            }),
         }
     }
 }

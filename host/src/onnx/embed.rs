@@ -77,7 +77,12 @@ fn check_promise(graph: &Graph, contract: &ModelContract) -> Result<(), OnnxErro
     let expected: Vec<Vec<usize>> = (0..head.levels.len())
         .map(|level| {
             let grid = head.grid(level, canvas);
-            vec![1, head.channels(level), grid.height as usize, grid.width as usize]
+            vec![
+                1,
+                head.channels(level),
+                grid.height as usize,
+                grid.width as usize,
+            ]
         })
         .collect();
     compare(

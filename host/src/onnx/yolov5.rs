@@ -244,7 +244,12 @@ impl<'a> Net<'a> {
         self.conv(&format!("{name}.cv2"), &all, Conv::pointwise(channels))
     }
 
-    pub(super) fn conv(&mut self, name: &str, input: &Value, conv: Conv) -> Result<Value, OnnxError> {
+    pub(super) fn conv(
+        &mut self,
+        name: &str,
+        input: &Value,
+        conv: Conv,
+    ) -> Result<Value, OnnxError> {
         self.conv_padded(name, input, conv, conv.kernel / 2)
     }
 

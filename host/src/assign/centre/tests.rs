@@ -58,7 +58,10 @@ fn places_are_numbered_level_by_level_and_row_by_row() {
         (place.stride, place.gx, place.gy)
     };
     assert_eq!([at(0), at(10), at(63)], [(8, 0, 0), (8, 2, 1), (8, 7, 7)]);
-    assert_eq!([at(64), at(69), at(79)], [(16, 0, 0), (16, 1, 1), (16, 3, 3)]);
+    assert_eq!(
+        [at(64), at(69), at(79)],
+        [(16, 0, 0), (16, 1, 1), (16, 3, 3)]
+    );
 }
 
 /// In the middle of the canvas at 32 = 4 strides: places with centres from 1.5 to 6.5 strides, 6 a
@@ -74,7 +77,9 @@ fn candidates_lie_within_two_and_a_half_strides() {
     let found = candidates(&places, CANVAS, 2, &targets);
     let count = |target: usize, outside: bool| {
         let pairs = found.pairs.iter();
-        pairs.filter(|p| p.target == target && p.outside == outside).count()
+        pairs
+            .filter(|p| p.target == target && p.outside == outside)
+            .count()
     };
     assert_eq!((count(0, false), count(0, true)), (4, 32));
     assert_eq!((count(1, false), count(1, true)), (0, 9));
@@ -111,7 +116,10 @@ fn a_place_answers_for_the_cell_it_is_cheapest_for_and_the_other_takes_its_next(
     assert_eq!(answering(&[second, first], plain), [(4, 3, 0), (3, 3, 1)]);
     // On another canvas it is free.
     let elsewhere = Target { image: 1, ..second };
-    assert_eq!(answering(&[first, elsewhere], plain), [(3, 3, 0), (3, 3, 1)]);
+    assert_eq!(
+        answering(&[first, elsewhere], plain),
+        [(3, 3, 0), (3, 3, 1)]
+    );
     // Of two equal cells the earlier one has it, and the other has the nearest of equals.
     assert_eq!(answering(&[first, first], plain)[0], (3, 3, 0));
 }
