@@ -298,3 +298,6 @@ fn iou(a: &[f32; 4], b: &[f32; 4]) -> f32 {
     let either = a[2] * a[3] + b[2] * b[3] - both;
     if either > 0.0 { both / either } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests;
