@@ -288,15 +288,18 @@ pub fn weights_of(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointErr
 /// # Errors
 /// When it cannot be read.
 pub fn sha256_of(path: &Path) -> Result<String, CheckpointError> {
-    use sha2::{Digest, Sha256};
     let bytes = fs::read(path).map_err(|source| CheckpointError::Io {
         path: path.to_path_buf(),
         source,
     })?;
-    Ok(Sha256::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(sha256_hex(&bytes))
+}
+
+/// Hash of some bytes, hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The detector in `store`, without an attribute head of its own.

@@ -26,6 +26,9 @@ pub const CONTRACT_VERSION: u16 = 2;
 /// Most channels of a map that regions are read from; those of YOLOv5x have 160 and 320.
 const REGION_CHANNELS_MAX: u16 = 2048;
 
+/// Extension of a model's second file, in place of the model's own.
+pub const REGIONS_EXTENSION: &str = "attributes.onnx";
+
 /// The version of ONNX's own operators that a model is written with, and the only one that is run.
 pub const OPSET: i64 = 13;
 
