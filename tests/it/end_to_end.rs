@@ -29,7 +29,7 @@ use shared::head::Thresholds;
 use tch::Device;
 
 /// Drawn fields, eight of them, which the network shall learn by heart.
-fn fields(folder: &Path) -> Dataset {
+pub(crate) fn fields(folder: &Path) -> Dataset {
     let plan = PhantomPlan {
         fields: [8, 0, 0],
         seed: 70,
@@ -48,7 +48,7 @@ fn fields(folder: &Path) -> Dataset {
     data
 }
 
-fn plan() -> TrainPlan {
+pub(crate) fn plan() -> TrainPlan {
     TrainPlan {
         architecture: Architecture::yolov5("n").unwrap(),
         canvas: Size::new(96, 96),
@@ -87,7 +87,12 @@ fn plan() -> TrainPlan {
     }
 }
 
-fn trained(data: &Dataset, plan: TrainPlan, validate_every: usize, out: &Path) -> Checkpoint {
+pub(crate) fn trained(
+    data: &Dataset,
+    plan: TrainPlan,
+    validate_every: usize,
+    out: &Path,
+) -> Checkpoint {
     let options = TrainOptions {
         out: out.to_path_buf(),
         device: Device::Cpu,
