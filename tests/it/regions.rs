@@ -1,6 +1,7 @@
 //! A model whose attributes are read from regions: trained, written as two files, run by the station.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use edge::detector::Detector;
 use edge::model::ModelFile;
@@ -12,15 +13,17 @@ use host::export::{contract_of, onnx_of, regions_onnx_of};
 use host::loss::{AttributeLoss, LossOptions};
 use host::model::{Architecture, AttributeHead};
 use host::picture::Picture;
-use host::train::{TrainPlan, last_checkpoint};
+use host::train::{Start, TrainOptions, TrainPlan, last_checkpoint, train};
 use host::validate::score_split;
+use shared::attribute::AttributeSchema;
 use shared::cell::Detection;
 use shared::contract::REGIONS_EXTENSION;
+use shared::geometry::Size;
 use shared::head::Thresholds;
 use shared::pixels::RgbView;
 use tch::Device;
 
-use crate::end_to_end::{fields, plan, trained};
+use crate::end_to_end::{cut_and_resumed_is_straight, fields, plan, trained};
 
 fn region_plan() -> TrainPlan {
     let plan = plan();
@@ -100,6 +103,52 @@ fn the_station_reads_the_attributes_that_the_trainer_reads() {
     assert!(n >= 20, "only {n} cells were compared");
 
     refusals(&model, folder.path(), &checkpoint);
+}
+
+/// What the head leaves out by chance must not depend on where a process began.
+#[test]
+fn a_cut_run_with_a_region_head_is_the_run_that_was_not() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let data = fields(&folder.path().join("fields"));
+    let plan = TrainPlan {
+        epochs: 4,
+        batch: 4,
+        canvas: Size::new(64, 64),
+        ..region_plan()
+    };
+    cut_and_resumed_is_straight(&data, &plan, folder.path());
+}
+
+#[test]
+fn a_region_head_without_attributes_is_refused() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let mut data = fields(&folder.path().join("fields"));
+    data.schema = AttributeSchema::default();
+    let options = TrainOptions {
+        out: folder.path().to_path_buf(),
+        device: Device::Cpu,
+        workers: 1,
+        cache_bytes: 0,
+        validate_every: 1,
+    };
+    let stop = AtomicBool::new(false);
+    let begun = train(
+        &data,
+        region_plan(),
+        Start::Nothing,
+        &options,
+        &stop,
+        |_| (),
+    );
+    let refused = begun.err().expect("there is nothing to say").to_string();
+    assert_eq!(
+        refused,
+        format!(
+            "{}: the roi attribute head needs attributes, the data set has none; \
+             train with --attributes dense",
+            data.name
+        )
+    );
 }
 
 /// Eight pictures are learned by heart, attributes too.

@@ -5,16 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::{Tensor, nn};
 
-use super::regions::Taught;
 use super::{
     Progress, Start, TrainError, TrainOptions, TrainPlan, best_checkpoint, last_checkpoint,
-    pictures, unwritten,
+    pictures, regions, unwritten,
 };
-use crate::assign::Target;
+use crate::augment::Rng;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
 use crate::dataset::{Dataset, Sample, fingerprint};
 use crate::loader::{Batch, EpochPlan, Loader};
-use crate::loss::{LossParts, attribute_terms, loss};
+use crate::loss::loss;
 use crate::model::{AttributeHead, Detector, scaled};
 use crate::optim::{Ema, Pace, Sgd};
 use crate::validate::{Validation, validate};
@@ -24,6 +23,9 @@ const GRADIENT_NORM_MAX: f64 = 10.0;
 
 /// Batches with a loss or gradient that is no number, after which training stops.
 const NOT_FINITE_MAX: usize = 20;
+
+/// Numbers for the attribute head's dropout; the loader takes the last stream and those from 0 on.
+const DROPOUT_STREAM: u64 = u64::MAX - 1;
 
 /// A run in progress.
 pub(super) struct Run<'a> {
@@ -36,6 +38,8 @@ pub(super) struct Run<'a> {
     /// Batches since the last step.
     gathered: usize,
     not_finite: usize,
+    /// What the attribute head leaves out; of the epoch alone, so that a resumed run leaves out the same.
+    dropout: Rng,
     stop: &'a AtomicBool,
 }
 
@@ -121,6 +125,7 @@ impl<'a> Run<'a> {
                 ema,
                 gathered: 0,
                 not_finite: 0,
+                dropout: Rng::new(0, 0, DROPOUT_STREAM),
                 stop,
             },
             unfit,
@@ -140,8 +145,7 @@ impl<'a> Run<'a> {
         each: &mut impl FnMut(Progress<'_>),
     ) -> Result<EpochLoss, TrainError> {
         let plan = self.state.plan.clone();
-        // What the network leaves out by chance depends on the epoch, not on those that this process saw.
-        tch::manual_seed(plan.seed.wrapping_add((epoch as u64) << 32) as i64);
+        self.dropout = Rng::new(plan.seed, epoch as u64, DROPOUT_STREAM);
         let mut augmentation = plan.augmentation;
         if epoch + plan.close_mosaic >= plan.epochs {
             augmentation.mosaic = 0.0;
@@ -211,7 +215,11 @@ impl<'a> Run<'a> {
             &plan.loss,
             None,
         );
-        losses.left_out += self.add_regions(&mut parts, &outputs.fine, targets, weights.attribute);
+        if let Some(head) = self.network.regions() {
+            let cost = regions::cost(head, plan, &outputs.fine, targets, &mut self.dropout);
+            parts.attribute += cost.loss * weights.attribute;
+            losses.left_out += cost.left_out;
+        }
         let values = parts.values();
         if values.iter().all(|v| v.is_finite()) {
             parts.total().backward();
@@ -228,28 +236,6 @@ impl<'a> Run<'a> {
                 self.not_finite += 1;
             }
         }
-    }
-
-    /// Adds what the region attribute head costs, if there is one; returns the cells left out.
-    fn add_regions(
-        &self,
-        parts: &mut LossParts,
-        fine: &[Tensor; 2],
-        targets: &[Target],
-        weight: f64,
-    ) -> usize {
-        let Some(head) = self.network.regions() else {
-            return 0;
-        };
-        let plan = &self.state.plan;
-        let taught = Taught::of(targets, plan.canvas, plan.attributes.regions_max);
-        if !taught.regions.is_empty() {
-            let logits = head.values(fine, &taught.regions, true);
-            let kind = plan.loss.attribute;
-            let terms = attribute_terms(kind, head.value_counts(), &logits, &taught.truths);
-            parts.attribute += terms.mean() * weight;
-        }
-        taught.left_out
     }
 
     pub(super) fn validate(
