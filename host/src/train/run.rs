@@ -90,7 +90,6 @@ impl<'a> Run<'a> {
         options: &'a TrainOptions,
         stop: &'a AtomicBool,
     ) -> Result<(Self, Vec<String>), TrainError> {
-        tch::manual_seed(plan.seed as i64);
         let state = state_of(data, plan, &start)?;
         let mut store = nn::VarStore::new(options.device);
         let mut network = state.build(&store);
