@@ -1,5 +1,14 @@
 //! Pictures through the network and the shared post-processing: what validation and prediction see
 //! is what the station would see.
+//!
+//! [`Evaluator`] is the whole seam to a network: canvases in, detections of each out. [`Pipeline`]
+//! feeds it: worker threads decode ahead, canvases go through in batches.
+
+mod pipeline;
+mod symmetry;
+mod views;
+
+use std::path::Path;
 
 use shared::cell::Detection;
 use shared::detect::{CANDIDATES_MAX, DETECTIONS_MAX, Dropped, detections};
@@ -12,6 +21,10 @@ use tch::{Device, Tensor};
 use crate::checkpoint::floats;
 use crate::model::{Yolov5, scaled};
 use crate::picture::{Picture, PictureError};
+
+pub use pipeline::{Canvases, Pipeline, Speed, View, default_workers};
+pub use symmetry::Symmetry;
+pub use views::merge_views;
 
 /// Why a picture could not be evaluated.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +43,7 @@ pub enum EvalError {
 }
 
 /// What was found on one picture.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// Size of the picture.
     pub size: Size,
@@ -38,6 +51,15 @@ pub struct Found {
     pub dropped: Dropped,
     /// Best first.
     pub detections: Vec<Detection>,
+}
+
+/// What the network says of a batch of canvases.
+#[derive(Debug)]
+pub struct Answer {
+    /// Raw heads where the network lies, finest level first.
+    pub heads: Vec<Tensor>,
+    /// The same values in row-major order.
+    values: Vec<Vec<f32>>,
 }
 
 /// A network with all that is needed to use it.
@@ -55,22 +77,64 @@ pub struct Evaluator<'a> {
 }
 
 impl Evaluator<'_> {
-    /// Raw heads of one planar canvas, finest level first.
-    pub fn heads(&self, canvas: &[u8]) -> Vec<Vec<f32>> {
+    /// The network on planar canvases, one after the other in `canvases`.
+    ///
+    /// # Shapes
+    /// `batch * 3 * height * width` bytes → per level `[batch, anchors * channels, grid, grid]`.
+    pub fn answer(&self, canvases: &[u8]) -> Answer {
         let (height, width) = (i64::from(self.canvas.height), i64::from(self.canvas.width));
-        tch::no_grad(|| {
-            let input = Tensor::from_slice(canvas)
-                .view([1, 3, height, width])
+        let heads = tch::no_grad(|| {
+            let input = Tensor::from_slice(canvases)
+                .view([-1, 3, height, width])
                 .to_device(self.device);
-            self.network
-                .forward(&scaled(&input), false)
-                .iter()
-                .map(floats)
-                .collect()
-        })
+            self.network.forward(&scaled(&input), false)
+        });
+        let values = heads.iter().map(floats).collect();
+        Answer { heads, values }
     }
 
-    /// Finds the cells of a picture.
+    /// Raw heads of one planar canvas, finest level first.
+    pub fn heads(&self, canvas: &[u8]) -> Vec<Vec<f32>> {
+        self.answer(canvas).values
+    }
+
+    /// What each canvas of an answer shows, in the pixels of the picture that `fits` laid on it.
+    ///
+    /// # Errors
+    /// For a canvas whose part of the answer is not of the contract or not finite.
+    pub fn read(
+        &self,
+        answer: &Answer,
+        fits: &[Fit],
+        thresholds: &Thresholds,
+    ) -> Vec<Result<Found, HeadError>> {
+        let mut candidates: Box<heapless::Vec<Candidate, CANDIDATES_MAX>> = Box::default();
+        let mut found: Box<heapless::Vec<Detection, DETECTIONS_MAX>> = Box::default();
+        let of_canvas = |(index, fit): (usize, &Fit)| {
+            let part = |values: &'_ Vec<f32>| {
+                let len = values.len() / fits.len();
+                index * len..(index + 1) * len
+            };
+            let heads = answer.values.iter();
+            let heads: Vec<&[f32]> = heads.map(|values| &values[part(values)]).collect();
+            let dropped = detections(
+                self.head,
+                fit,
+                &heads,
+                thresholds,
+                &mut *candidates,
+                &mut *found,
+            )?;
+            Ok(Found {
+                size: fit.image(),
+                dropped,
+                detections: found.to_vec(),
+            })
+        };
+        fits.iter().enumerate().map(of_canvas).collect()
+    }
+
+    /// Finds the cells of one picture.
     ///
     /// # Errors
     /// When the picture does not fit on a canvas or the network's answer is not finite.
@@ -80,46 +144,32 @@ impl Evaluator<'_> {
         name: &str,
         thresholds: &Thresholds,
     ) -> Result<Found, EvalError> {
-        let (fit, canvas) =
-            picture
-                .on_canvas(self.fit, self.canvas)
-                .ok_or_else(|| PictureError {
-                    path: name.into(),
-                    reason: format!(
-                        "size {}, sides must be 1 to {}",
-                        picture.size,
-                        shared::fit::SIDE_MAX
-                    ),
-                })?;
-        let heads = self.heads(&canvas);
-        self.decode(&fit, &heads, thresholds)
-            .map_err(|source| EvalError::Head {
-                image: name.to_owned(),
-                source,
-            })
-    }
-
-    fn decode(
-        &self,
-        fit: &Fit,
-        heads: &[Vec<f32>],
-        thresholds: &Thresholds,
-    ) -> Result<Found, HeadError> {
-        let heads: Vec<&[f32]> = heads.iter().map(Vec::as_slice).collect();
-        let mut candidates: Box<heapless::Vec<Candidate, CANDIDATES_MAX>> = Box::default();
-        let mut found: Box<heapless::Vec<Detection, DETECTIONS_MAX>> = Box::default();
-        let dropped = detections(
-            self.head,
-            fit,
-            &heads,
-            thresholds,
-            &mut *candidates,
-            &mut *found,
-        )?;
-        Ok(Found {
-            size: fit.image(),
-            dropped,
-            detections: found.to_vec(),
+        let (fit, canvas) = lay(picture, Path::new(name), self.fit, self.canvas)?;
+        let answer = self.answer(&canvas);
+        let mut found = self.read(&answer, &[fit], thresholds);
+        let found = found.pop().expect("one canvas has one result");
+        found.map_err(|source| EvalError::Head {
+            image: name.to_owned(),
+            source,
         })
     }
+}
+
+/// The picture on a canvas.
+fn lay(
+    picture: &Picture,
+    path: &Path,
+    kind: FitKind,
+    canvas: Size,
+) -> Result<(Fit, Vec<u8>), PictureError> {
+    picture
+        .on_canvas(kind, canvas)
+        .ok_or_else(|| PictureError {
+            path: path.to_path_buf(),
+            reason: format!(
+                "size {}, sides must be 1 to {}",
+                picture.size,
+                shared::fit::SIDE_MAX
+            ),
+        })
 }
