@@ -19,10 +19,10 @@ use shared::nms::Candidate;
 use tch::{Device, Tensor};
 
 use crate::checkpoint::floats;
-use crate::model::{Yolov5, scaled};
+use crate::model::{Detector, Outputs, scaled};
 use crate::picture::{Picture, PictureError};
 
-pub use pipeline::{Canvases, Pipeline, Speed, View, default_workers};
+pub use pipeline::{BATCH, Canvases, Pipeline, Speed, View, default_workers};
 pub use symmetry::Symmetry;
 pub use views::merge_views;
 
@@ -56,16 +56,16 @@ pub struct Found {
 /// What the network says of a batch of canvases.
 #[derive(Debug)]
 pub struct Answer {
-    /// Raw heads where the network lies, finest level first.
-    pub heads: Vec<Tensor>,
-    /// The same values in row-major order.
+    /// Where the network lies.
+    pub outputs: Outputs,
+    /// The raw heads in row-major order, finest level first.
     values: Vec<Vec<f32>>,
 }
 
 /// A network with all that is needed to use it.
 pub struct Evaluator<'a> {
     /// The network.
-    pub network: &'a Yolov5,
+    pub network: &'a Detector,
     /// What its outputs mean.
     pub head: &'a HeadSpec,
     /// How pictures are laid on the canvas.
@@ -83,14 +83,14 @@ impl Evaluator<'_> {
     /// `batch * 3 * height * width` bytes → per level `[batch, anchors * channels, grid, grid]`.
     pub fn answer(&self, canvases: &[u8]) -> Answer {
         let (height, width) = (i64::from(self.canvas.height), i64::from(self.canvas.width));
-        let heads = tch::no_grad(|| {
+        let outputs = tch::no_grad(|| {
             let input = Tensor::from_slice(canvases)
                 .view([-1, 3, height, width])
                 .to_device(self.device);
             self.network.forward(&scaled(&input), false)
         });
-        let values = heads.iter().map(floats).collect();
-        Answer { heads, values }
+        let values = outputs.heads.iter().map(floats).collect();
+        Answer { outputs, values }
     }
 
     /// Raw heads of one planar canvas, finest level first.
@@ -162,14 +162,12 @@ fn lay(
     kind: FitKind,
     canvas: Size,
 ) -> Result<(Fit, Vec<u8>), PictureError> {
-    picture
-        .on_canvas(kind, canvas)
-        .ok_or_else(|| PictureError {
-            path: path.to_path_buf(),
-            reason: format!(
-                "size {}, sides must be 1 to {}",
-                picture.size,
-                shared::fit::SIDE_MAX
-            ),
-        })
+    picture.on_canvas(kind, canvas).ok_or_else(|| PictureError {
+        path: path.to_path_buf(),
+        reason: format!(
+            "size {}, sides must be 1 to {}",
+            picture.size,
+            shared::fit::SIDE_MAX
+        ),
+    })
 }

@@ -19,6 +19,9 @@ const AHEAD: usize = 2;
 /// Most workers that are started without being asked for.
 const WORKERS_MAX: usize = 8;
 
+/// Canvases that go through the network at once unless another number is asked for.
+pub const BATCH: usize = 8;
+
 /// As many workers as the machine has cores, at most eight.
 pub fn default_workers() -> usize {
     thread::available_parallelism().map_or(1, |n| n.get().min(WORKERS_MAX))
@@ -101,7 +104,18 @@ impl fmt::Display for Speed {
     }
 }
 
-impl Pipeline<'_> {
+impl<'a> Pipeline<'a> {
+    /// Every picture as it is, in batches of [`BATCH`], decoded by [`default_workers`].
+    pub fn of(evaluator: &'a Evaluator<'a>, thresholds: Thresholds) -> Self {
+        Self {
+            evaluator,
+            thresholds,
+            batch: BATCH,
+            workers: default_workers(),
+            views: &[Symmetry::IDENTITY],
+        }
+    }
+
     /// Looks at every picture and hands what was found to `each`, in the order of the list.
     ///
     /// `observe` sees every batch with what the network said of it.

@@ -1,8 +1,6 @@
 //! What several looks at one picture found, as one list.
 
-use shared::attribute::{
-    AttributeFinding, AttributeFindings, MAX_VALUES, NO_FINDINGS, ValueId,
-};
+use shared::attribute::{AttributeFinding, AttributeFindings, MAX_VALUES, NO_FINDINGS, ValueId};
 use shared::cell::Detection;
 use shared::head::Thresholds;
 use shared::metrics::matching::best_first;

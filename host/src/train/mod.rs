@@ -17,8 +17,8 @@ use crate::augment::Augmentation;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
 use crate::dataset::{DataError, Dataset, Sample, Split, fingerprint};
 use crate::loader::{Batch, EpochPlan, Loader};
-use crate::loss::{LossWeights, loss};
-use crate::model::{Variant, Yolov5, default_levels, scaled};
+use crate::loss::{LossOptions, LossWeights, loss};
+use crate::model::{Architecture, Detector, scaled};
 use crate::optim::{Ema, Schedule, Sgd};
 use crate::picture::PictureError;
 use crate::validate::{Validation, ValidationError, validate};
@@ -35,8 +35,8 @@ const NOT_FINITE_MAX: usize = 20;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainPlan {
-    /// Size of the network.
-    pub variant: Variant,
+    /// What the network looks like.
+    pub architecture: Architecture,
     /// Size of the canvas.
     pub canvas: Size,
     /// How pictures are laid on it.
@@ -55,6 +55,8 @@ pub struct TrainPlan {
     pub augmentation: Augmentation,
     /// Gains of the loss, before they are scaled to levels, classes and canvas.
     pub weights: LossWeights,
+    /// Choices of the loss.
+    pub loss: LossOptions,
 }
 
 /// What a run does not depend on: where it runs and what it tells.
@@ -135,7 +137,7 @@ struct Run<'a> {
     options: &'a TrainOptions,
     state: RunState,
     store: nn::VarStore,
-    network: Yolov5,
+    network: Detector,
     sgd: Sgd,
     ema: Ema,
     /// Batches since the last step.
@@ -231,13 +233,14 @@ fn state_of(data: &Dataset, plan: TrainPlan, start: &Start) -> Result<RunState, 
         }
         return Ok(from.run.clone());
     }
+    let levels = plan.architecture.levels();
     Ok(RunState {
         version: RunState::version(),
         software: format!("leuko-host {}", env!("CARGO_PKG_VERSION")),
         plan,
         classes: data.classes.clone(),
         schema: data.schema.clone(),
-        levels: default_levels(),
+        levels,
         data_fingerprint,
         epochs_done: 0,
         ema_updates: 0,
@@ -283,7 +286,7 @@ impl<'a> Run<'a> {
         tch::manual_seed(plan.seed as i64);
         let state = state_of(data, plan, &start)?;
         let mut store = nn::VarStore::new(options.device);
-        let network = checkpoint::build(&store, state.plan.variant, &state.head());
+        let network = checkpoint::build(&store, &state.plan.architecture, &state.head());
         let mut sgd = Sgd::new(&store, &state.plan.schedule, state.plan.batch);
         let mut unfit = Vec::new();
         let ema = match start {
@@ -388,9 +391,18 @@ impl<'a> Run<'a> {
         let plan = &self.state.plan;
         let head = self.state.head();
         let canvases = channels_last(&scaled(&batch.canvases.to_device(self.options.device)));
-        let heads = self.network.forward(&canvases, true);
+        let heads = self.network.forward(&canvases, true).heads;
         let weights = plan.weights.scaled(&head, plan.canvas);
-        let parts = loss(&head, plan.canvas, &heads, &batch.targets, &weights);
+        let targets = &batch.targets;
+        let parts = loss(
+            &head,
+            plan.canvas,
+            &heads,
+            targets,
+            &weights,
+            &plan.loss,
+            None,
+        );
         let values = parts.values();
         if values.iter().all(|v| v.is_finite()) {
             parts.total().backward();
@@ -412,7 +424,7 @@ impl<'a> Run<'a> {
     fn validate(&self, val: &[&Sample], data: &Dataset) -> Result<Validation, TrainError> {
         let mut store = nn::VarStore::new(self.options.device);
         let head = self.state.head();
-        let network = checkpoint::build(&store, self.state.plan.variant, &head);
+        let network = checkpoint::build(&store, &self.state.plan.architecture, &head);
         checkpoint::fill(&mut store, self.ema.shadow())?;
         Ok(validate(
             &network,

@@ -42,6 +42,7 @@ fn sample_set(folder: &Path, with_region: bool) -> Dataset {
         classes,
         schema,
         samples,
+        origins: Vec::new(),
         report: ReadReport::default(),
     }
 }
