@@ -9,6 +9,7 @@ mod symmetry;
 mod views;
 
 use std::path::Path;
+use std::thread::{self, available_parallelism};
 
 use shared::cell::Detection;
 use shared::detect::{CANDIDATES_MAX, DETECTIONS_MAX, Dropped, detections};
@@ -108,30 +109,29 @@ impl Evaluator<'_> {
         fits: &[Fit],
         thresholds: &Thresholds,
     ) -> Vec<Result<Found, HeadError>> {
-        let mut candidates: Box<heapless::Vec<Candidate, CANDIDATES_MAX>> = Box::default();
-        let mut found: Box<heapless::Vec<Detection, DETECTIONS_MAX>> = Box::default();
-        let of_canvas = |(index, fit): (usize, &Fit)| {
-            let part = |values: &'_ Vec<f32>| {
-                let len = values.len() / fits.len();
-                index * len..(index + 1) * len
-            };
-            let heads = answer.values.iter();
-            let heads: Vec<&[f32]> = heads.map(|values| &values[part(values)]).collect();
-            let dropped = detections(
-                self.head,
-                fit,
-                &heads,
-                thresholds,
-                &mut *candidates,
-                &mut *found,
-            )?;
-            Ok(Found {
-                size: fit.image(),
-                dropped,
-                detections: found.to_vec(),
-            })
+        let decoder = Decoder {
+            head: self.head,
+            values: &answer.values,
+            n_canvases: fits.len(),
+            thresholds,
         };
-        fits.iter().enumerate().map(of_canvas).collect()
+        let threads = available_parallelism().map_or(1, usize::from);
+        let share = fits.len().div_ceil(threads).max(1);
+        if share == fits.len() {
+            return decoder.decode(0, fits);
+        }
+        // Threads for a millisecond of work each: on a card the network is not slower than that.
+        thread::scope(|scope| {
+            let parts: Vec<_> = fits
+                .chunks(share)
+                .enumerate()
+                .map(|(part, fits)| scope.spawn(move || decoder.decode(part * share, fits)))
+                .collect();
+            parts
+                .into_iter()
+                .flat_map(|part| part.join().expect("decoding does not panic"))
+                .collect()
+        })
     }
 
     /// Finds the cells of one picture.
@@ -152,6 +152,44 @@ impl Evaluator<'_> {
             image: name.to_owned(),
             source,
         })
+    }
+}
+
+/// The raw heads of a batch, without the network: any thread may read them.
+#[derive(Clone, Copy)]
+struct Decoder<'a> {
+    head: &'a HeadSpec,
+    values: &'a [Vec<f32>],
+    n_canvases: usize,
+    thresholds: &'a Thresholds,
+}
+
+impl Decoder<'_> {
+    /// The canvases from `first` on, as many as there are fits.
+    fn decode(&self, first: usize, fits: &[Fit]) -> Vec<Result<Found, HeadError>> {
+        let mut candidates: Box<heapless::Vec<Candidate, CANDIDATES_MAX>> = Box::default();
+        let mut found: Box<heapless::Vec<Detection, DETECTIONS_MAX>> = Box::default();
+        let of_canvas = |(index, fit): (usize, &Fit)| {
+            let heads = self.values.iter().map(|values| {
+                let len = values.len() / self.n_canvases;
+                &values[index * len..(index + 1) * len]
+            });
+            let heads: Vec<&[f32]> = heads.collect();
+            let dropped = detections(
+                self.head,
+                fit,
+                &heads,
+                self.thresholds,
+                &mut *candidates,
+                &mut *found,
+            )?;
+            Ok(Found {
+                size: fit.image(),
+                dropped,
+                detections: found.to_vec(),
+            })
+        };
+        (first..).zip(fits).map(of_canvas).collect()
     }
 }
 

@@ -190,7 +190,7 @@ impl<'a> Pipeline<'a> {
             observe(&answer, &canvases);
             let started = Instant::now();
             let fits: Vec<Fit> = canvases.views.iter().map(|view| view.fit).collect();
-            let found = self.evaluator.read(&answer, &fits, &self.thresholds);
+            let found = self.evaluator.read(&answer, &fits, &self.of_a_view());
             let mut found = found.into_iter();
             for views in canvases.views.chunks(self.views.len()) {
                 let picture = views[0].picture;
@@ -209,6 +209,15 @@ impl<'a> Pipeline<'a> {
         results
             .into_iter()
             .try_for_each(|(picture, found)| each(picture, found))
+    }
+
+    /// What a single view is asked: in the mean of the views a cell may have a score that it does not
+    /// have in each.
+    fn of_a_view(&self) -> Thresholds {
+        Thresholds {
+            score: self.thresholds.score / self.views.len() as f32,
+            ..self.thresholds
+        }
     }
 
     /// One list of what the views of a picture found.
