@@ -237,3 +237,6 @@ impl<'a> SplitLoss<'a> {
         (whole && self.batches > 0).then(|| self.sums.map(|sum| sum / self.batches as f64))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,8 +104,11 @@ pub fn write(
     written
 }
 
-/// The truth of a split as COCO JSON, with the numbers that [`write`] gives: pictures from 1 in the
-/// order of the split, categories in the order of the classes.
+/// The truth of a split as COCO JSON for COCO's own evaluation, with the numbers that [`write`]
+/// gives: pictures from 1 in the order of the split, categories in the order of the classes.
+///
+/// A cell of unsaid class is no category of its own there, but a crowd of every class: what is found
+/// on it is neither right nor wrong, as in our own score.
 pub fn coco_truth(data: &Dataset, split: Split) -> Value {
     let writer = Writer {
         data,
@@ -114,7 +117,41 @@ pub fn coco_truth(data: &Dataset, split: Split) -> Value {
         unclassified: unclassified_name(data),
         report: WriteReport::default(),
     };
-    writer.coco_file(split, &mut 0)
+    let mut file = writer.coco_file(split, &mut 0);
+    if let Some(unsaid) = &writer.unclassified {
+        as_crowds(&mut file, unsaid, data.classes.len());
+    }
+    file
+}
+
+/// Replaces annotations of the last category, called `unsaid`, by a crowd of each of the others.
+fn as_crowds(file: &mut Value, unsaid: &str, n_classes: usize) {
+    let list = |file: &mut Value, key: &str| match file[key].take() {
+        Value::Array(list) => list,
+        _ => Vec::new(),
+    };
+    let mut categories = list(file, "categories");
+    categories.retain(|category| category["name"] != *unsaid);
+    let (mut crowds, mut annotations) = (Vec::new(), Vec::new());
+    for annotation in list(file, "annotations") {
+        if annotation["category_id"] != n_classes {
+            annotations.push(annotation);
+            continue;
+        }
+        for class in 0..n_classes {
+            let mut crowd = annotation.clone();
+            crowd["category_id"] = json!(class);
+            crowd["iscrowd"] = json!(1);
+            crowds.push(crowd);
+        }
+    }
+    annotations.append(&mut crowds);
+    for (id, annotation) in (1..).zip(&mut annotations) {
+        annotation["id"] = json!(id);
+    }
+    file["categories"] = Value::Array(categories);
+    file["annotations"] = Value::Array(annotations);
+    file["info"]["unclassified"] = Value::Null;
 }
 
 /// Writes the whole set into the folder `draft`.

@@ -318,3 +318,6 @@ impl Maker<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,13 +91,14 @@ impl Card<'_> {
             0 => String::new(),
             n => format!(" and describes {n} morphological attributes"),
         };
+        let classes = match run.classes.len() {
+            1 => String::new(),
+            n => format!(", names one of {n} classes"),
+        };
         line(text, &format!("# {}", plain(self.name)));
         line(
             text,
-            &format!(
-                "\nFinds cells on stained smear fields, names one of {} classes{attributes}.",
-                run.classes.len()
-            ),
+            &format!("\nFinds cells on stained smear fields{classes}{attributes}."),
         );
         line(
             text,
@@ -186,6 +187,9 @@ impl Card<'_> {
         table(text, &heading, &rows);
         line(text, "\nPictures as read. In use here, cells in truth:\n");
         table(text, &["", "train", "val", "test"], &self.counts());
+        if !self.data.report.dropped.is_empty() {
+            line(text, "");
+        }
         for (reason, n) in &self.data.report.dropped {
             line(text, &format!("- left out: {n} x {}", plain(reason)));
         }

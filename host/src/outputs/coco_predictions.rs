@@ -1,7 +1,7 @@
 //! `predictions.json`: detections as COCO has them, with attributes by name.
 //!
-//! It belongs to `truth.json`, which `data convert` would write of the same split: pictures are
-//! numbered from 1 in the order of the split, categories from 0 in the order of the classes, and
+//! It belongs to `truth.json` beside it, and to what `data convert` writes of the same set: pictures
+//! are numbered from 1 in the order of the split, categories from 0 in the order of the classes, and
 //! `bbox` is left, top, width and height in pixels. All detections are listed, as average precision
 //! wants them; attributes stand only with those that count as cells, since nobody reads the
 //! morphology of the hundreds of boxes below the least score (`detections.jsonl` has it).

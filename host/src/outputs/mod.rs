@@ -49,21 +49,4 @@ pub fn write_whole(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_that_fails_half_way_leaves_the_old_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.csv");
-        write_whole(&path, |out| out.write_all(b"old")).unwrap();
-        let error = write_whole(&path, |out| {
-            out.write_all(b"ne")?;
-            Err(io::Error::from(io::ErrorKind::StorageFull))
-        });
-        let error = anyhow::Error::from(error.unwrap_err());
-        assert_eq!(crate::exit::code(&error), 6);
-        assert!(format!("{error:#}").contains("a.csv cannot be written: "));
-        assert_eq!(fs::read(&path).unwrap(), b"old");
-    }
-}
+mod tests;
