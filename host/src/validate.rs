@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use shared::cell::Detection;
 use shared::head::{HeadSpec, Thresholds};
 use tch::Device;
 
@@ -9,11 +10,11 @@ use crate::assign::Target;
 use crate::dataset::{Dataset, Sample};
 use crate::detections::PictureFindings;
 use crate::eval::{Answer, Canvases, EvalError, Evaluator, Pipeline, Speed, View};
-use crate::loss::loss;
+use crate::loss::{LossParts, attribute_terms, loss};
 use crate::model::Detector;
 use crate::picture::PictureError;
 use crate::score::{ScoreError, ScoreOptions, ScoreReport, score_samples};
-use crate::train::TrainPlan;
+use crate::train::{Taught, TrainPlan};
 
 /// Why a split could not be validated.
 #[derive(Debug, thiserror::Error)]
@@ -97,12 +98,11 @@ pub fn validate(
         device,
     };
     let pipeline = Pipeline::of(&evaluator, Thresholds::EVALUATION);
-    let mut loss = SplitLoss::new(head, plan, samples);
-    let (findings, _) = find_in_split(&pipeline, samples, "", &mut |answer, canvases| {
-        loss.add(answer, canvases)
-    })?;
-    let (classes, schema) = (&data.classes, &data.schema);
     let options = ScoreOptions::default();
+    let mut loss = SplitLoss::new(network, head, plan, samples);
+    let mut observe = |answer: &Answer, canvases: &Canvases| loss.add(answer, canvases);
+    let (findings, _) = find_in_split(&pipeline, samples, &options, "", &mut observe)?;
+    let (classes, schema) = (&data.classes, &data.schema);
     let report = score_samples(samples, &findings, classes, schema, &options)?;
     Ok(Validation::of(&report, loss.means()))
 }
@@ -119,9 +119,9 @@ pub fn score_split(
     model_sha256: &str,
 ) -> Result<ScoreReport, ValidationError> {
     let pipeline = Pipeline::of(evaluator, *thresholds);
-    let (findings, _) = find_in_split(&pipeline, samples, model_sha256, &mut |_, _| ())?;
-    let (classes, schema) = (&data.classes, &data.schema);
     let options = ScoreOptions::default();
+    let (findings, _) = find_in_split(&pipeline, samples, &options, model_sha256, &mut |_, _| ())?;
+    let (classes, schema) = (&data.classes, &data.schema);
     Ok(score_samples(
         samples, &findings, classes, schema, &options,
     )?)
@@ -129,17 +129,35 @@ pub fn score_split(
 
 /// What is found on every picture of `samples`, in their order, and how fast.
 ///
-/// `observe` sees every batch with what the network says of it.
+/// A region attribute head describes what `options` will look at: what counts as a cell, and what
+/// overlaps a cell in truth enough to be compared with it. `observe` sees every batch with what the
+/// network says of it.
 ///
 /// # Errors
 /// The first picture that cannot be decoded or whose heads are not finite.
 pub fn find_in_split(
     pipeline: &Pipeline<'_>,
     samples: &[&Sample],
+    options: &ScoreOptions,
     model_sha256: &str,
     observe: &mut dyn FnMut(&Answer, &Canvases),
 ) -> Result<(Vec<PictureFindings>, Speed), ValidationError> {
     let images: Vec<&Path> = samples.iter().map(|s| s.image.as_path()).collect();
+    let described = |picture: usize, found: &Detection| {
+        let mut overlaps = samples[picture]
+            .cells
+            .iter()
+            .map(|c| c.bbox.iou(&found.bbox));
+        let enough = |iou: f32| match options.reference_matching {
+            true => iou > 0.0,
+            false => iou >= options.iou_min,
+        };
+        found.score.get() >= options.score_min || overlaps.any(enough)
+    };
+    let pipeline = Pipeline {
+        described: &described,
+        ..*pipeline
+    };
     let mut findings = Vec::with_capacity(images.len());
     let speed = pipeline.run(&images, observe, |index, found| {
         let found = found?;
@@ -158,6 +176,7 @@ pub fn find_in_split(
 
 /// The terms of the training loss on pictures as they are; means over the batches.
 struct SplitLoss<'a> {
+    network: &'a Detector,
     head: &'a HeadSpec,
     plan: &'a TrainPlan,
     samples: &'a [&'a Sample],
@@ -166,8 +185,14 @@ struct SplitLoss<'a> {
 }
 
 impl<'a> SplitLoss<'a> {
-    fn new(head: &'a HeadSpec, plan: &'a TrainPlan, samples: &'a [&'a Sample]) -> Self {
+    fn new(
+        network: &'a Detector,
+        head: &'a HeadSpec,
+        plan: &'a TrainPlan,
+        samples: &'a [&'a Sample],
+    ) -> Self {
         Self {
+            network,
             head,
             plan,
             samples,
@@ -182,21 +207,22 @@ impl<'a> SplitLoss<'a> {
         let weights = plan.weights.scaled(head, plan.canvas);
         let heads = &answer.outputs.heads;
         let parts = tch::no_grad(|| {
-            loss(
-                head,
-                plan.canvas,
-                heads,
+            let options = &plan.loss;
+            let mut parts = loss(head, plan.canvas, heads, &targets, &weights, options, None);
+            add_regions(
+                self.network,
+                plan,
+                answer,
                 &targets,
-                &weights,
-                &plan.loss,
-                None,
-            )
-            .values()
+                &mut parts,
+                weights.attribute,
+            );
+            parts.values()
         });
         self.sums
             .iter_mut()
             .zip(parts)
-            .for_each(|(sum, v)| *sum += v);
+            .for_each(|(sum, value)| *sum += value);
         self.batches += 1;
     }
 
@@ -235,6 +261,26 @@ impl<'a> SplitLoss<'a> {
     fn means(&self) -> Option<[f64; 4]> {
         let whole = self.samples.iter().all(|sample| sample.region.is_none());
         (whole && self.batches > 0).then(|| self.sums.map(|sum| sum / self.batches as f64))
+    }
+}
+
+/// What a region attribute head costs, as in training but on every cell it may take.
+fn add_regions(
+    network: &Detector,
+    plan: &TrainPlan,
+    answer: &Answer,
+    targets: &[Target],
+    parts: &mut LossParts,
+    weight: f64,
+) {
+    let Some(head) = network.regions() else {
+        return;
+    };
+    let taught = Taught::of(targets, plan.canvas, plan.attributes.regions_max);
+    if !taught.regions.is_empty() {
+        let logits = head.values(&answer.outputs.fine, &taught.regions, false);
+        let (kind, counts) = (plan.loss.attribute, head.value_counts());
+        parts.attribute += attribute_terms(kind, counts, &logits, &taught.truths).mean() * weight;
     }
 }
 

@@ -124,9 +124,11 @@ pub fn run(args: &ValArgs, split: Split) -> anyhow::Result<()> {
         batch: args.batch_size,
         workers: args.workers,
         views,
+        described: &|_, _| true,
     };
     let samples: Vec<&Sample> = data.split(split).collect();
-    let (findings, speed) = find_in_split(&pipeline, &samples, &sha256, &mut |_, _| ())?;
+    let options = args.options();
+    let (findings, speed) = find_in_split(&pipeline, &samples, &options, &sha256, &mut |_, _| ())?;
     let started = Instant::now();
     let judged = args.judge(&data, split, samples, findings)?;
     let metrics = started.elapsed();
@@ -333,4 +335,74 @@ fn name_of(weights: &Path) -> String {
     name.map_or("model".to_owned(), |name| {
         name.to_string_lossy().into_owned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: ValArgs,
+    }
+
+    fn args(words: &[&str]) -> ValArgs {
+        let words = [
+            &["val", "--weights", "runs/train/a/best.safetensors"],
+            words,
+        ]
+        .concat();
+        Command::try_parse_from(words)
+            .expect("words of the command")
+            .args
+    }
+
+    #[test]
+    fn results_never_mix_with_older_ones_unless_asked_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("new").to_string_lossy().into_owned();
+        let plain = args(&["--out", &out]);
+        assert!(plain.folder(Split::Val).unwrap().is_dir());
+        plain
+            .folder(Split::Val)
+            .expect("an empty folder is as good as none");
+        fs::write(Path::new(&out).join("report.json"), "{}").unwrap();
+        let error = plain.folder(Split::Val).unwrap_err();
+        assert_eq!(crate::exit::code(&error), 2);
+        assert!(
+            error
+                .to_string()
+                .ends_with("choose another --out, or replace them with --exist-ok")
+        );
+        args(&["--out", &out, "--exist-ok"])
+            .folder(Split::Val)
+            .unwrap();
+    }
+
+    #[test]
+    fn limits_that_make_no_sense_are_usage_errors() {
+        assert_eq!(args(&[]).thresholds().unwrap(), Thresholds::EVALUATION);
+        for words in [
+            ["--conf-thres", "1.5"],
+            ["--iou-thres", "nan"],
+            ["--score", "-0.1"],
+            ["--max-det", "0"],
+            ["--max-det", "1001"],
+        ] {
+            let wrong = match words[1].strip_prefix('-') {
+                Some(_) => args(&[&words.join("=")]),
+                None => args(&words),
+            };
+            let error = anyhow::Error::from(wrong.thresholds().unwrap_err());
+            assert_eq!(crate::exit::code(&error), 2, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_is_called_like_its_folder() {
+        assert_eq!(name_of(Path::new("runs/train/a/best.safetensors")), "a");
+    }
 }

@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shared::fit::Fit;
+use shared::cell::Detection;
+use shared::fit::{Fit, FitKind};
 use shared::geometry::Size;
 use shared::head::Thresholds;
 
@@ -40,6 +41,9 @@ pub struct Pipeline<'a> {
     pub workers: usize,
     /// How each picture is looked at; detections of several views are merged.
     pub views: &'a [Symmetry],
+    /// Which detections a region attribute head describes: position of the picture in the list, and
+    /// the detection on it.
+    pub described: &'a dyn Fn(usize, &Detection) -> bool,
 }
 
 /// A canvas of a batch.
@@ -113,6 +117,7 @@ impl<'a> Pipeline<'a> {
             batch: BATCH,
             workers: default_workers(),
             views: &[Symmetry::IDENTITY],
+            described: &|_, _| true,
         }
     }
 
@@ -190,7 +195,17 @@ impl<'a> Pipeline<'a> {
             observe(&answer, &canvases);
             let started = Instant::now();
             let fits: Vec<Fit> = canvases.views.iter().map(|view| view.fit).collect();
-            let found = self.evaluator.read(&answer, &fits, &self.of_a_view());
+            let described = |canvas: usize, found: &Detection| {
+                let View {
+                    picture,
+                    symmetry,
+                    fit,
+                } = canvases.views[canvas];
+                let upright = symmetry.undo(&found.bbox, symmetry.size(fit.image()));
+                upright.is_some_and(|bbox| (self.described)(picture, &Detection { bbox, ..*found }))
+            };
+            let thresholds = self.of_a_view();
+            let found = self.evaluator.read(&answer, &fits, &thresholds, described);
             let mut found = found.into_iter();
             for views in canvases.views.chunks(self.views.len()) {
                 let picture = views[0].picture;
@@ -243,13 +258,13 @@ impl<'a> Pipeline<'a> {
             let mut turned_back = Vec::with_capacity(found.detections.len());
             for detection in found.detections {
                 match view.symmetry.undo(&detection.bbox, size) {
-                    Some(bbox) => turned_back.push(shared::cell::Detection { bbox, ..detection }),
+                    Some(bbox) => turned_back.push(Detection { bbox, ..detection }),
                     None => merged.dropped.outside += 1,
                 }
             }
             upright.push(turned_back);
         }
-        let value_counts = &self.evaluator.head.value_counts;
+        let value_counts = self.evaluator.value_counts();
         let (detections, over) = merge_views(&upright, &self.thresholds, value_counts);
         merged.dropped.detections += over;
         merged.detections = detections;
@@ -268,7 +283,7 @@ impl<'a> Pipeline<'a> {
 
 /// Makes canvases.
 struct Maker<'a> {
-    fit: shared::fit::FitKind,
+    fit: FitKind,
     canvas: Size,
     views: &'a [Symmetry],
 }

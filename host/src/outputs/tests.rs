@@ -6,14 +6,21 @@ use shared::attribute::{
 use shared::cell::{Cell, Detection};
 use shared::class::{ClassId, ClassTable};
 use shared::detect::Dropped;
+use shared::fit::FitKind;
 use shared::geometry::{BBox, Size};
 use shared::head::Thresholds;
 use shared::score::Score;
 
 use super::*;
-use crate::dataset::{Dataset, Origin, ReadReport, Sample, Split};
+use crate::augment::Augmentation;
+use crate::checkpoint::RunState;
+use crate::dataset::{Dataset, Domain, Origin, ReadReport, Sample, Split};
 use crate::detections::PictureFindings;
+use crate::loss::{LossOptions, LossWeights};
+use crate::model::Architecture;
+use crate::optim::Schedule;
 use crate::score::{ScoreOptions, ScoreReport, partners_of_samples, score_samples};
+use crate::train::{AttributePlan, TrainPlan};
 
 fn bbox(x0: f32) -> BBox<shared::geometry::Image> {
     BBox::from_corners(x0, 10.0, x0 + 20.0, 30.0).unwrap()
@@ -349,4 +356,125 @@ fn a_file_that_fails_half_way_leaves_the_old_one() {
     assert_eq!(crate::exit::code(&error), 6);
     assert!(format!("{error:#}").contains("a.csv cannot be written: "));
     assert_eq!(fs::read(&path).unwrap(), b"old");
+}
+
+fn run() -> RunState {
+    let architecture = Architecture::yolov5("n").unwrap();
+    RunState {
+        version: RunState::version(),
+        software: "leuko-host 0.1.0".to_owned(),
+        plan: TrainPlan {
+            architecture,
+            canvas: Size::new(320, 320),
+            fit: FitKind::Letterbox,
+            epochs: 100,
+            batch: 16,
+            seed: 7,
+            close_mosaic: 10,
+            schedule: Schedule::default(),
+            augmentation: Augmentation::LOW,
+            weights: LossWeights {
+                bbox: 0.05,
+                objectness: 1.0,
+                class: 0.5,
+                attribute: 0.05,
+            },
+            loss: LossOptions::default(),
+            attributes: AttributePlan::default(),
+        },
+        classes: ClassTable::new(["Monoblast", "Lymphocyte"]).unwrap(),
+        schema: leukemia(),
+        levels: architecture.levels(),
+        data_fingerprint: "cd".repeat(32),
+        epochs_done: 60,
+        ema_updates: 1,
+        best: Some((0.5, 55)),
+    }
+}
+
+#[test]
+fn the_card_tells_data_figures_and_limits_and_nothing_of_others_becomes_markup() {
+    let mut data = data(leukemia());
+    data.report
+        .drop_many("nearly equal to a held-out picture", 4);
+    data.origins[0].licence = Some("CC BY 4.0".to_owned());
+    data.origins[0].domains = ["phone", "scanner"]
+        .map(|name| Domain {
+            name: name.to_owned(),
+            prefixes: vec![format!("/set/images/{name}").into()],
+        })
+        .to_vec();
+    data.origins[0].domains[0].prefixes[0] = "/set/images/test/a".into();
+    let report = report(&data, &options(true));
+    let domains = [("phone".to_owned(), report.clone())];
+    let card = Card {
+        name: "my_run",
+        run: &run(),
+        weights_sha256: &"ef".repeat(32),
+        cost: Some(Cost {
+            parameters: 1_782_859,
+            gflops: 1.0625,
+        }),
+        data: &data,
+        data_fingerprint: "0123",
+        split: Split::Test,
+        thresholds: Thresholds::EVALUATION,
+        views: 4,
+        report: &report,
+        domains: &domains,
+    };
+    let text = card.text();
+    assert_eq!(text, card.text(), "no clock, no chance");
+    for line in [
+        "# my\\_run",
+        "| network | YOLOv5n, silu, conv6 stem, anchor head, dense attributes |",
+        "| cost | 1.78 M parameters (1782859), 1.06 GFLOPs a picture |",
+        &format!("| checkpoint (SHA-256) | {} |", "ef".repeat(32)),
+        "| epochs | 60 of 100 |",
+        "| seed | 7 |",
+        "| set\\|of \\<b\\> | 0 | 0 | 3 | CC BY 4.0 | not said |",
+        "| Lymphocyte | 0 | 0 | 2 |",
+        "| class not said | 0 | 0 | 1 |",
+        "- left out: 4 x nearly equal to a held-out picture",
+        "- Classes with fewer than 30 cells in this split, whose figures say little: Monoblast (1), Lymphocyte (2).",
+        "- Domains without a picture in this split, not tested: scanner.",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line}\nin\n{text}"
+        );
+    }
+    assert!(text.contains(SOURCE_COMMIT) && text.contains("in 4 flips and turns"));
+    assert!(
+        !text.contains("the training saw"),
+        "only said of train and val"
+    );
+    let row = text
+        .lines()
+        .find(|line| line.starts_with("| nuclear\\_shape |"))
+        .unwrap();
+    assert_eq!(
+        row.matches('|').count(),
+        11,
+        "three ways to match, with n: {row}"
+    );
+    let row = text
+        .lines()
+        .find(|line| line.starts_with("| phone |"))
+        .unwrap();
+    assert!(row.starts_with("| phone | 3 | 4 | "), "{row}");
+
+    let of_val = Card {
+        split: Split::Val,
+        ..card
+    };
+    assert!(
+        of_val
+            .text()
+            .contains("figures of the val split, which the training saw")
+    );
+    let folder = tempfile::tempdir().unwrap();
+    card.write(folder.path()).unwrap();
+    let written = fs::read_to_string(folder.path().join("MODEL_CARD.md")).unwrap();
+    assert_eq!(written, text);
 }

@@ -28,6 +28,7 @@ fn plan() -> TrainPlan {
             attribute: 0.05,
         },
         loss: LossOptions::default(),
+        attributes: Default::default(),
     }
 }
 
@@ -137,7 +138,14 @@ fn a_split_is_looked_at_in_its_order_whatever_the_batch() {
         views: &Symmetry::AUGMENT,
         ..Pipeline::of(&evaluator, Thresholds::EVALUATION)
     };
-    let (findings, speed) = find_in_split(&pipeline, &samples, "ab", &mut |_, _| ()).unwrap();
+    let (findings, speed) = find_in_split(
+        &pipeline,
+        &samples,
+        &ScoreOptions::default(),
+        "ab",
+        &mut |_, _| (),
+    )
+    .unwrap();
     assert_eq!((speed.pictures, speed.batch), (3, 4));
     for (sample, found) in samples.iter().zip(&findings) {
         assert_eq!(sample.image.to_string_lossy(), found.image);

@@ -10,7 +10,7 @@ use super::*;
 mod untrained {
     use super::*;
     use crate::checkpoint::build;
-    use crate::model::{Architecture, Detector};
+    use crate::model::{Architecture, Detector, RegionHead};
 
     pub(super) struct Fixture {
         pub folder: tempfile::TempDir,
@@ -20,15 +20,27 @@ mod untrained {
 
     impl Fixture {
         pub(super) fn new() -> Self {
+            Self::with(false)
+        }
+
+        /// With a region attribute head or with attributes in the detection head.
+        pub(super) fn with(regions: bool) -> Self {
             tch::manual_seed(3);
             let architecture = Architecture::yolov5("n").unwrap();
             let head = HeadSpec {
                 levels: architecture.levels(),
                 n_classes: 2,
-                value_counts: [2, 3].into_iter().collect(),
+                value_counts: [2, 3]
+                    .into_iter()
+                    .take(if regions { 0 } else { 2 })
+                    .collect(),
             };
             let store = tch::nn::VarStore::new(tch::Device::Cpu);
-            let network = build(&store, &architecture, &head);
+            let mut network = build(&store, &architecture, &head);
+            if regions {
+                let head = RegionHead::new(&store.root(), &architecture, &[2, 3]);
+                network = network.with_regions(head);
+            }
             let folder = tempfile::tempdir().unwrap();
             Self {
                 folder,
@@ -197,4 +209,41 @@ fn no_pictures_are_no_work() {
     let fixture = Fixture::new();
     let evaluator = fixture.evaluator();
     assert_eq!(found(&Pipeline::of(&evaluator, ALL), &[]), []);
+}
+
+#[test]
+fn a_region_head_describes_what_it_is_asked_to_on_the_upright_picture() {
+    let fixture = Fixture::with(true);
+    let images = fixture.pictures(3);
+    let evaluator = fixture.evaluator();
+    let attributes = |found: &[Found], picture: usize| {
+        let described = |detection: &&Detection| detection.attributes[1].is_some();
+        let all = &found[picture].detections;
+        (all.iter().filter(described).count(), all.len())
+    };
+    let middle = |found: &Detection| found.bbox.centre().0 < 25.0;
+    let described = |picture: usize, found: &Detection| picture == 1 && middle(found);
+    let every = Pipeline::of(&evaluator, ALL);
+    let all = found(&every, &images);
+    let some = found(
+        &Pipeline {
+            described: &described,
+            ..every
+        },
+        &images,
+    );
+    assert_eq!(attributes(&all, 0), (20, 20));
+    assert_eq!(attributes(&some, 0).0, 0);
+    let (n, of) = attributes(&some, 1);
+    assert!(0 < n && n < of, "{n} of {of}");
+    for (a, b) in all[1].detections.iter().zip(&some[1].detections) {
+        assert_eq!(b.attributes[1], a.attributes[1].filter(|_| middle(a)));
+    }
+    // Alone and in a batch of three the same is said of a cell.
+    let picture = Picture::open(&images[2]).unwrap();
+    let alone = evaluator.detect(&picture, "", &ALL).unwrap();
+    let said = alone.detections[0].attributes[0].unwrap();
+    let in_batch = all[2].detections[0].attributes[0].unwrap();
+    assert_eq!(said.value, in_batch.value);
+    assert!((said.score.get() - in_batch.score.get()).abs() < 1e-5);
 }
