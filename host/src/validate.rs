@@ -1,5 +1,7 @@
 //! A split through the network and the score table.
 
+mod judged;
+
 use std::path::Path;
 
 use shared::cell::Detection;
@@ -15,6 +17,8 @@ use crate::model::Detector;
 use crate::picture::PictureError;
 use crate::score::{ScoreError, ScoreOptions, ScoreReport, score_samples};
 use crate::train::{Taught, TrainPlan};
+
+pub use judged::{Judged, Judging, judge, name_of, write_training_card};
 
 /// Why a split could not be validated.
 #[derive(Debug, thiserror::Error)]

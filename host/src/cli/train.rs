@@ -25,6 +25,7 @@ use crate::optim::Schedule;
 use crate::train::{
     AttributePlan, EpochRow, Progress, Start, TrainOptions, TrainPlan, best_checkpoint, train,
 };
+use crate::validate::write_training_card;
 
 /// Learns from the train split, chooses by the val split, never looks at the test split.
 #[derive(Debug, Args)]
@@ -294,6 +295,7 @@ pub fn run(args: TrainArgs) -> anyhow::Result<()> {
             "best epoch {epoch}, fitness {fitness:.4}: {}",
             best.display()
         ))?;
+        write_training_card(&out, &data, device, None)?;
     }
     Ok(())
 }

@@ -10,17 +10,15 @@ use shared::head::Thresholds;
 
 use super::data_args::{DataArgs, parse_split};
 use super::say;
-use crate::checkpoint::{Checkpoint, RunState, sha256_of};
-use crate::dataset::{Dataset, Sample, Split, coco_truth, file_names, fingerprint};
-use crate::detections::{PictureFindings, write_detections};
+use crate::checkpoint::Checkpoint;
+use crate::dataset::{Split, coco_truth, file_names};
+use crate::detections::write_detections;
 use crate::device;
-use crate::eval::{BATCH, Evaluator, Pipeline, Speed, Symmetry, default_workers};
+use crate::eval::{BATCH, Speed, Symmetry, default_workers};
 use crate::exit::Usage;
-use crate::outputs::{
-    Card, write_attribute_csv, write_coco_predictions, write_whole, write_yolo_text,
-};
-use crate::score::{ScoreOptions, ScoreReport, partners_of_samples, score_samples};
-use crate::validate::find_in_split;
+use crate::outputs::{write_attribute_csv, write_coco_predictions, write_whole, write_yolo_text};
+use crate::score::{ScoreOptions, partners_of_samples};
+use crate::validate::{Judged, Judging, judge, name_of};
 
 /// Scores a checkpoint on a split and writes, into a folder: `report.json`, `predictions.csv` (truth
 /// and prediction of every attribute), `predictions.json` and `truth.json` (COCO), `labels/` (YOLO
@@ -84,16 +82,6 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("{text:?}, expected 1 to 4096"))
 }
 
-/// What was found and what it is worth.
-struct Judged<'a> {
-    data: &'a Dataset,
-    split: Split,
-    samples: Vec<&'a Sample>,
-    findings: Vec<PictureFindings>,
-    report: ScoreReport,
-    domains: Vec<(String, ScoreReport)>,
-}
-
 /// Runs the command; `split` is judged unless another is asked for.
 pub fn run(args: &ValArgs, split: Split) -> anyhow::Result<()> {
     let split = args.split.unwrap_or(split);
@@ -101,40 +89,24 @@ pub fn run(args: &ValArgs, split: Split) -> anyhow::Result<()> {
     let out = args.folder(split)?;
     let device = device::parse(&args.device)?;
     let checkpoint = Checkpoint::load(&args.weights)?;
-    let sha256 = sha256_of(&args.weights)?;
     let run = &checkpoint.run;
     let data = args.data.load(Some((&run.classes, &run.schema)))?;
-    let (_store, network) = checkpoint.network(device)?;
-    let head = run.head();
-    let evaluator = Evaluator {
-        network: &network,
-        head: &head,
-        fit: run.plan.fit,
-        canvas: run.plan.canvas,
-        device,
-    };
-    let views: &[Symmetry] = if args.augment {
-        &Symmetry::AUGMENT
-    } else {
-        &[Symmetry::IDENTITY]
-    };
-    let pipeline = Pipeline {
-        evaluator: &evaluator,
+    let how = Judging {
         thresholds,
+        options: args.options(),
         batch: args.batch_size,
         workers: args.workers,
-        views,
-        described: &|_, _| true,
+        views: if args.augment {
+            &Symmetry::AUGMENT
+        } else {
+            &[Symmetry::IDENTITY]
+        },
+        device,
     };
-    let samples: Vec<&Sample> = data.split(split).collect();
-    let options = args.options();
-    let (findings, speed) = find_in_split(&pipeline, &samples, &options, &sha256, &mut |_, _| ())?;
+    let judged = judge(&args.weights, &checkpoint, &data, split, &how)?;
     let started = Instant::now();
-    let judged = args.judge(&data, split, samples, findings)?;
-    let metrics = started.elapsed();
-    let started = Instant::now();
-    args.write(&out, &judged, run, &sha256, views.len())?;
-    tell_times(&speed, metrics, started.elapsed());
+    args.write(&out, &judged)?;
+    tell_times(&judged.speed, judged.metrics, started.elapsed());
     let text = if args.json {
         serde_json::to_string_pretty(&judged.report)?
     } else {
@@ -202,56 +174,7 @@ impl ValArgs {
         Ok(out)
     }
 
-    fn judge<'a>(
-        &self,
-        data: &'a Dataset,
-        split: Split,
-        samples: Vec<&'a Sample>,
-        findings: Vec<PictureFindings>,
-    ) -> anyhow::Result<Judged<'a>> {
-        let score = |samples: &[&Sample], findings: &[PictureFindings]| {
-            score_samples(
-                samples,
-                findings,
-                &data.classes,
-                &data.schema,
-                &self.options(),
-            )
-            .with_context(|| format!("{}, split {split}", data.name))
-        };
-        let report = score(&samples, &findings)?;
-        let mut domains = Vec::new();
-        for name in data.domains() {
-            let of_domain = |sample: &Sample| data.domain_of(sample) == Some(name);
-            let pairs = samples
-                .iter()
-                .zip(&findings)
-                .filter(|(sample, _)| of_domain(sample));
-            let (samples, findings): (Vec<&Sample>, Vec<PictureFindings>) = pairs
-                .map(|(sample, found)| (*sample, found.clone()))
-                .unzip();
-            if !samples.is_empty() {
-                domains.push((name.to_owned(), score(&samples, &findings)?));
-            }
-        }
-        Ok(Judged {
-            data,
-            split,
-            samples,
-            findings,
-            report,
-            domains,
-        })
-    }
-
-    fn write(
-        &self,
-        out: &Path,
-        judged: &Judged<'_>,
-        run: &RunState,
-        sha256: &str,
-        views: usize,
-    ) -> anyhow::Result<()> {
+    fn write(&self, out: &Path, judged: &Judged<'_>) -> anyhow::Result<()> {
         let Judged {
             data,
             samples,
@@ -290,51 +213,8 @@ impl ValArgs {
                 write_detections(file, findings, &data.classes, schema)
             })?;
         }
-        self.card(judged, run, sha256, views, out)
+        judged.write_card(out, None)
     }
-
-    fn card(
-        &self,
-        judged: &Judged<'_>,
-        run: &RunState,
-        sha256: &str,
-        views: usize,
-        out: &Path,
-    ) -> anyhow::Result<()> {
-        let data = judged.data;
-        let of_split = Dataset {
-            samples: judged
-                .samples
-                .iter()
-                .map(|&sample| sample.clone())
-                .collect(),
-            ..data.clone()
-        };
-        let card = Card {
-            name: &name_of(&self.weights),
-            run,
-            weights_sha256: sha256,
-            cost: None,
-            data,
-            data_fingerprint: &fingerprint(&of_split)?,
-            split: judged.split,
-            thresholds: self.thresholds()?,
-            views,
-            report: &judged.report,
-            domains: &judged.domains,
-        };
-        Ok(card.write(out)?)
-    }
-}
-
-/// The folder that a checkpoint lies in, which is the run's name.
-fn name_of(weights: &Path) -> String {
-    let absolute = weights.canonicalize();
-    let folder = absolute.as_deref().unwrap_or(weights).parent();
-    let name = folder.and_then(Path::file_name);
-    name.map_or("model".to_owned(), |name| {
-        name.to_string_lossy().into_owned()
-    })
 }
 
 #[cfg(test)]

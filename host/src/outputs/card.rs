@@ -231,7 +231,7 @@ impl Card<'_> {
             );
         }
         let classes = self.report.classes.iter();
-        let few = classes.filter(|row| row.truths < FEW_CELLS);
+        let few = classes.filter(|row| (1..FEW_CELLS).contains(&row.truths));
         let few: Vec<String> = few
             .map(|row| format!("{} ({})", plain(&row.class), row.truths))
             .collect();
@@ -242,6 +242,15 @@ impl Card<'_> {
                 &format!(
                     "- Classes with fewer than {FEW_CELLS} cells in this split, whose figures say little: {few}."
                 ),
+            );
+        }
+        let absent = self.report.classes.iter().filter(|row| row.truths == 0);
+        let absent: Vec<String> = absent.map(|row| plain(&row.class)).collect();
+        if !absent.is_empty() {
+            let absent = absent.join(", ");
+            line(
+                text,
+                &format!("- Classes without a cell in this split, not tested: {absent}."),
             );
         }
         self.domain_limits(text);
