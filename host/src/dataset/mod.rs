@@ -15,6 +15,7 @@ use shared::geometry::{BBox, Image, Size};
 mod bounded;
 mod coco;
 mod coco_fields;
+mod crowds;
 mod duplicates;
 mod fingerprint;
 mod join;

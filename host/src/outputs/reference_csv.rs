@@ -9,7 +9,6 @@
 //! With the reference's matching it is the finding of largest overlap, whatever it is, and cells
 //! that the reference leaves out have no row. An unknown value is empty.
 
-use std::io;
 use std::path::Path;
 
 use shared::attribute::{Attribute, AttributeSchema, LEUKEMIA_ATTRIBUTES, ValueId};
@@ -121,7 +120,7 @@ pub fn write_attribute_csv(
                 rows += 1;
             }
         }
-        csv.flush().map_err(io::Error::from)
+        csv.flush()
     })?;
     Ok(rows)
 }
