@@ -43,10 +43,11 @@ pub use join::join;
 pub use open::{GroupRule, OpenOptions, open};
 pub use phantom::{PhantomLook, PhantomPlan, PhantomSchema, draw_phantoms};
 pub use picture::{PictureHeader, check_pixels, read_header};
-pub use plot::{cell_sheet, plot_stats};
+pub use plot::cell_sheet;
 pub use problem::{DataError, Mode, Problem, ReadReport};
 pub use scan::pictures_of;
 pub use split::{SplitPlan, SplitReport, resplit};
+pub(crate) use stats::side_ratios;
 pub use stats::{SplitStats, Stats};
 pub use write::{Format, Placement, WriteReport, write};
 

@@ -37,12 +37,12 @@ struct Tallies {
 }
 
 /// Pairs of a picture by index.
-struct Pairs {
-    of_truth: Vec<Option<usize>>,
-    of_found: Vec<Option<usize>>,
+pub(super) struct Pairs {
+    pub of_truth: Vec<Option<usize>>,
+    pub of_found: Vec<Option<usize>>,
 }
 
-fn pairs(truths: &[Cell], found: &[Detection], iou_min: f32) -> Pairs {
+pub(super) fn pairs(truths: &[Cell], found: &[Detection], iou_min: f32) -> Pairs {
     let mut pairs = Pairs {
         of_truth: vec![None; truths.len()],
         of_found: vec![None; found.len()],
@@ -58,7 +58,7 @@ fn pairs(truths: &[Cell], found: &[Detection], iou_min: f32) -> Pairs {
 }
 
 /// The findings at or above `score_min`; they are sorted.
-fn above(found: &[Detection], score_min: f32) -> &[Detection] {
+pub(super) fn above(found: &[Detection], score_min: f32) -> &[Detection] {
     let n = found.partition_point(|detection| detection.score.get() >= score_min);
     &found[..n]
 }
@@ -168,7 +168,7 @@ fn add_by_reference(
     }
 }
 
-fn value_of(detection: &Detection, attribute: usize) -> Option<ValueId> {
+pub(super) fn value_of(detection: &Detection, attribute: usize) -> Option<ValueId> {
     detection.attributes[attribute].map(|finding| finding.value)
 }
 

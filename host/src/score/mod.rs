@@ -4,6 +4,8 @@
 //! their findings, and the numbers get names. No file is opened: [`crate::detections`] reads.
 
 mod counting;
+mod curves;
+mod details;
 mod pictures;
 mod precision;
 mod report;
@@ -20,6 +22,8 @@ use shared::metrics::matching::{best_first, one_finding_a_cell};
 use crate::dataset::Sample;
 use crate::detections::PictureFindings;
 
+pub use curves::{Curve, Curves};
+pub use details::{AttributeConfusion, JudgedPicture, ScoreDetails, score_details};
 pub use report::{
     AtThreshold, AttributeRow, AttributeScore, ClassRow, Coco, Confusion, Counts, Losses, Means,
     Proportion, ReliabilityRow, ScoreReport, Yolov5,
@@ -180,21 +184,27 @@ pub fn score_samples(
     schema: &AttributeSchema,
     options: &ScoreOptions,
 ) -> Result<ScoreReport, ScoreError> {
-    let names: Vec<String> = samples
-        .iter()
-        .map(|sample| sample.image.to_string_lossy().into_owned())
-        .collect();
-    let truths: Vec<TruthPicture<'_>> = samples
-        .iter()
-        .zip(&names)
+    let names = names_of(samples);
+    let truths = truths_of_samples(samples, &names);
+    score(&truths, findings, classes, schema, options)
+}
+
+fn names_of(samples: &[&Sample]) -> Vec<String> {
+    let name = |sample: &&Sample| sample.image.to_string_lossy().into_owned();
+    samples.iter().map(name).collect()
+}
+
+/// `names` are those of the samples.
+fn truths_of_samples<'a>(samples: &[&'a Sample], names: &'a [String]) -> Vec<TruthPicture<'a>> {
+    let pictures = samples.iter().zip(names);
+    pictures
         .map(|(sample, name)| TruthPicture {
             name,
             size: sample.size,
             cells: &sample.cells,
             region: sample.region,
         })
-        .collect();
-    score(&truths, findings, classes, schema, options)
+        .collect()
 }
 
 fn check(
