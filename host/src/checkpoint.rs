@@ -15,14 +15,14 @@ use shared::class::ClassTable;
 use shared::head::{HeadLevel, HeadSpec, MAX_LEVELS};
 use tch::{Kind, Tensor, nn};
 
-use crate::model::{Variant, Yolov5};
+use crate::model::{Architecture, Detector};
 use crate::train::TrainPlan;
 use crate::weights::pickle::read_pt;
 
 /// Key of [`RunState`] in the file's metadata.
 const RUN_KEY: &str = "leukoscope.run";
 /// The version this code writes and the newest it reads.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What is wrong with a checkpoint.
 #[derive(Debug, thiserror::Error)]
@@ -235,9 +235,12 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When a variable is missing or has another shape.
-    pub fn network(&self, device: tch::Device) -> Result<(nn::VarStore, Yolov5), CheckpointError> {
+    pub fn network(
+        &self,
+        device: tch::Device,
+    ) -> Result<(nn::VarStore, Detector), CheckpointError> {
         let mut store = nn::VarStore::new(device);
-        let network = build(&store, self.run.plan.variant, &self.run.head());
+        let network = build(&store, &self.run.plan.architecture, &self.run.head());
         fill(&mut store, &self.ema)?;
         Ok((store, network))
     }
@@ -280,8 +283,8 @@ pub fn sha256_of(path: &Path) -> Result<String, CheckpointError> {
 }
 
 /// The network in `store`.
-pub fn build(store: &nn::VarStore, variant: Variant, head: &HeadSpec) -> Yolov5 {
-    Yolov5::new(&store.root(), variant, head)
+pub fn build(store: &nn::VarStore, architecture: &Architecture, head: &HeadSpec) -> Detector {
+    Detector::new(&store.root(), architecture, head)
 }
 
 /// Copies `values` into the variables of the same names.

@@ -10,7 +10,7 @@ use shared::nms::Candidate;
 use tch::{Device, Tensor};
 
 use crate::checkpoint::floats;
-use crate::model::{Yolov5, scaled};
+use crate::model::{Detector, scaled};
 use crate::picture::{Picture, PictureError};
 
 /// Why a picture could not be evaluated.
@@ -43,7 +43,7 @@ pub struct Found {
 /// A network with all that is needed to use it.
 pub struct Evaluator<'a> {
     /// The network.
-    pub network: &'a Yolov5,
+    pub network: &'a Detector,
     /// What its outputs mean.
     pub head: &'a HeadSpec,
     /// How pictures are laid on the canvas.
@@ -64,6 +64,7 @@ impl Evaluator<'_> {
                 .to_device(self.device);
             self.network
                 .forward(&scaled(&input), false)
+                .heads
                 .iter()
                 .map(floats)
                 .collect()

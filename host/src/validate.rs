@@ -6,7 +6,7 @@ use tch::Device;
 use crate::dataset::{Dataset, Sample};
 use crate::detections::PictureFindings;
 use crate::eval::{EvalError, Evaluator};
-use crate::model::Yolov5;
+use crate::model::Detector;
 use crate::picture::{Picture, PictureError};
 use crate::score::{ScoreError, ScoreOptions, ScoreReport, score_samples};
 use crate::train::TrainPlan;
@@ -73,7 +73,7 @@ impl Validation {
 /// # Errors
 /// A picture that cannot be decoded, heads that are not finite, or truth that cannot be scored.
 pub fn validate(
-    network: &Yolov5,
+    network: &Detector,
     head: &HeadSpec,
     plan: &TrainPlan,
     device: Device,

@@ -19,8 +19,8 @@ use crate::checkpoint::{Checkpoint, weights_of};
 use crate::dataset::{Split, remove_leaks};
 use crate::device;
 use crate::exit::Usage;
-use crate::loss::LossWeights;
-use crate::model::Variant;
+use crate::loss::{LossOptions, LossWeights};
+use crate::model::Architecture;
 use crate::optim::Schedule;
 use crate::train::{EpochRow, Progress, Start, TrainOptions, TrainPlan, best_checkpoint, train};
 
@@ -34,8 +34,8 @@ pub struct TrainArgs {
     #[arg(long, conflicts_with = "resume")]
     weights: Option<PathBuf>,
     /// Size of the network: n, s, m, l or x.
-    #[arg(long, default_value = "n")]
-    model: Variant,
+    #[arg(long, default_value = "n", value_parser = parse_model)]
+    model: Architecture,
     /// Side of the canvas, pixels, a multiple of 32.
     #[arg(long, default_value_t = 640, value_parser = parse_side)]
     imgsz: u32,
@@ -116,6 +116,10 @@ pub struct TrainArgs {
     resume: bool,
 }
 
+fn parse_model(text: &str) -> Result<Architecture, String> {
+    Architecture::yolov5(text).ok_or_else(|| format!("{text:?}, expected one of n, s, m, l, x"))
+}
+
 fn parse_side(text: &str) -> Result<u32, String> {
     let side = text
         .parse::<u32>()
@@ -174,7 +178,7 @@ impl TrainArgs {
             );
         }
         Ok(TrainPlan {
-            variant: self.model,
+            architecture: self.model,
             canvas: Size::new(self.imgsz, self.imgsz),
             fit: if self.stretch {
                 FitKind::Stretch
@@ -205,6 +209,7 @@ impl TrainArgs {
                 class: self.cls_gain,
                 attribute: self.attr_gain,
             },
+            loss: LossOptions::default(),
         })
     }
 }
