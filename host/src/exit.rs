@@ -11,7 +11,9 @@ use crate::device::DeviceError;
 use crate::eval::EvalError;
 use crate::onnx::OnnxError;
 use crate::picture::PictureError;
+use crate::plot::PlotError;
 use crate::score::ScoreError;
+use crate::tensorboard::EventError;
 use crate::train::TrainError;
 use crate::validate::ValidationError;
 
@@ -41,6 +43,8 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             TrainError::Data(inner) => code_of(inner),
             TrainError::Picture(inner) => code_of(inner),
             TrainError::Validation(inner) => code_of(inner),
+            TrainError::Plot(inner) => code_of(inner),
+            TrainError::Events(inner) => code_of(inner),
         };
     }
     if let Some(error) = error.downcast_ref::<ValidationError>() {
@@ -49,6 +53,18 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             ValidationError::Eval(inner) => code_of(inner),
             ValidationError::Score(inner) => code_of(inner),
         };
+    }
+    if let Some(error) = error.downcast_ref::<PlotError>() {
+        return match error {
+            PlotError::Picture(inner) => code_of(inner),
+            PlotError::Score(inner) => code_of(inner),
+            PlotError::Table { .. } => Some(3),
+            PlotError::Write { .. } => Some(6),
+            PlotError::Drawing { .. } => None,
+        };
+    }
+    if let Some(EventError::Write { .. }) = error.downcast_ref::<EventError>() {
+        return Some(6);
     }
     if let Some(error) = error.downcast_ref::<io::Error>() {
         return is_disk(error).then_some(6);

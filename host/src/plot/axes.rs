@@ -35,8 +35,8 @@ impl Axes<'_> {
             .x_label_area_size(fine(if self.x_name.is_empty() { 22 } else { 42 }))
             .y_label_area_size(fine(if self.y_name.is_empty() { 52 } else { 64 }));
         let mut chart = builder.build_cartesian_2d(self.x.clone(), self.y.clone())?;
-        let x_step = self.x.end - self.x.start;
-        let y_step = self.y.end - self.y.start;
+        let x_step = (self.x.end - self.x.start).abs();
+        let y_step = (self.y.end - self.y.start).abs();
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)

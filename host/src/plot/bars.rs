@@ -69,4 +69,3 @@ pub(super) fn draw_bars(
     }
     Ok(())
 }
-

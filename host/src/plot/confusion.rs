@@ -49,7 +49,7 @@ pub(super) fn write_classes(out: &Path, report: &ScoreReport) -> Result<PathBuf,
         subtitle += &format!("; of unsaid class: {found} found, {missed} missed");
     }
     let matrix = Matrix {
-        title: "Classes".to_owned(),
+        title: "Confusion of classes".to_owned(),
         subtitle,
         rows: names.clone(),
         columns: names,
@@ -79,7 +79,7 @@ pub(super) fn write_attribute(
         }
     }
     let matrix = Matrix {
-        title: confusion.attribute.clone(),
+        title: format!("Confusion of {}", confusion.attribute),
         subtitle: format!("cells found and labelled: {right} of {labelled} right"),
         rows: names,
         columns,
@@ -153,7 +153,7 @@ impl Matrix<'_> {
                 area.draw(&Rectangle::new(corners, shade(share).filled()))?;
                 area.draw(&Rectangle::new(corners, FAINT.mix(0.35).stroke_width(1)))?;
                 if counted && count > 0 {
-                    let style = placed(COUNTS, ink_on(share), HPos::Center, VPos::Center);
+                    let style = placed(COUNTS, ink_on(shade(share)), HPos::Center, VPos::Center);
                     let middle = (fine(x0 + field / 2), fine(y0 + field / 2));
                     area.draw_text(&count.to_string(), &style, middle)?;
                 }

@@ -94,19 +94,25 @@ struct Line<'a> {
     curve: &'a Curve,
     look: LineLook,
     width: u32,
+    is_class: bool,
 }
 
 /// The classes thin, any white cell dashed, their mean on top.
 fn lines(curves: &Curves) -> Vec<Line<'_>> {
     let look = |colour, dash| LineLook { colour, dash };
+    let line = |curve, look, width, is_class| Line {
+        curve,
+        look,
+        width,
+        is_class,
+    };
     let classes = curves.classes.iter().zip(&curves.class_numbers);
-    let classes = classes.map(|(curve, &class)| (curve, line_look(class), 1));
+    let classes = classes.map(|(curve, &class)| line(curve, line_look(class), 2, true));
     let cell = curves.cell.iter();
-    let cell = cell.map(|curve| (curve, look(FAINT, Some((3, 2))), 2));
-    let mean = curves.mean.iter().map(|curve| (curve, look(ALL, None), 3));
-    let all = classes.chain(cell).chain(mean);
-    all.map(|(curve, look, width)| Line { curve, look, width })
-        .collect()
+    let cell = cell.map(|curve| line(curve, look(FAINT, Some((3, 2))), 2, false));
+    let mean = curves.mean.iter();
+    let mean = mean.map(|curve| line(curve, look(ALL, None), 4, false));
+    classes.chain(cell).chain(mean).collect()
 }
 
 /// Writes all four; `best` is the confidence at which the report reads precision, recall and F1.
@@ -142,8 +148,10 @@ fn draw_kind(
             line.curve.truths
         ),
     };
-    // The mean is drawn last and named first.
-    let legend = Legend::new(lines.iter().rev().map(entry).collect(), HEIGHT - 60)?;
+    // Means are drawn last and named first, the classes in their order.
+    let (classes, means): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.is_class);
+    let named = means.into_iter().rev().chain(classes);
+    let legend = Legend::new(named.map(entry).collect(), HEIGHT - 60)?;
     draw(WIDTH + legend.width(), HEIGHT, |area| {
         let (left, right) = area.split_horizontally(fine(WIDTH));
         let title = match best {
@@ -168,7 +176,12 @@ fn draw_kind(
             draw_line(&mut chart, &[(best, 0.0), (best, 1.02)], faint, 1)?;
         }
         for line in lines {
-            draw_line(&mut chart, &(kind.points)(line.curve), line.look, line.width)?;
+            draw_line(
+                &mut chart,
+                &(kind.points)(line.curve),
+                line.look,
+                line.width,
+            )?;
         }
         if let (Some(best), Some(line)) = (best.filter(|_| kind.marks_best), lines.last()) {
             let point = (kind.points)(line.curve)[point_of(best)];

@@ -5,7 +5,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use shared::annotate::CLASS_COLOURS;
 use shared::geometry::{BBox, Image};
 
-use super::palette::{FAULT, INK};
+use super::palette::{FAULT, ink_on};
 use super::sheet::{Area, DrawError, fine, placed, text_width};
 
 /// Letters of a class and of its attributes, pixels; one line to the next is a little more.
@@ -90,13 +90,6 @@ pub(super) fn class_colour(class: Option<usize>) -> RGBColor {
     RGBColor(r, g, b)
 }
 
-/// Letters that can be read on a class's colour.
-fn ink_over(colour: RGBColor) -> RGBColor {
-    let brightness =
-        299 * u32::from(colour.0) + 587 * u32::from(colour.1) + 114 * u32::from(colour.2);
-    if brightness > 115_000 { INK } else { WHITE }
-}
-
 /// Draws all boxes, then the words of each, the first ones choosing their place first; nothing
 /// leaves `frame`.
 pub(super) fn draw_marks(area: &Area<'_>, frame: Rect, marks: &[Mark]) -> Result<(), DrawError> {
@@ -106,16 +99,9 @@ pub(super) fn draw_marks(area: &Area<'_>, frame: Rect, marks: &[Mark]) -> Result
         taken.push(mark.rect);
     }
     for mark in marks {
-        let faults: Vec<Words> = mark
-            .lines
-            .iter()
-            .filter(|line| line.is_fault)
-            .cloned()
-            .collect();
-        let blocks = [mark.lines.as_slice(), &faults, &[]];
         let mut drawn = None;
-        for lines in blocks {
-            let size = block_size(&mark.title, lines)?;
+        for lines in shorter_and_shorter(&mark.lines) {
+            let size = block_size(&mark.title, &lines)?;
             drawn = beside(mark.rect, size, frame, &taken).map(|place| (place, lines));
             if drawn.is_some() {
                 break;
@@ -123,15 +109,35 @@ pub(super) fn draw_marks(area: &Area<'_>, frame: Rect, marks: &[Mark]) -> Result
         }
         let (place, lines) = match drawn {
             Some(drawn) => drawn,
-            None => (
-                on_the_edge(mark.rect, block_size(&mark.title, &[])?, frame),
-                &[][..],
-            ),
+            None => {
+                let size = block_size(&mark.title, &[])?;
+                (on_the_edge(mark.rect, size, frame), Vec::new())
+            }
         };
-        draw_block(area, place, mark, lines)?;
+        draw_block(area, place, mark, &lines)?;
         taken.push(place);
     }
     Ok(())
+}
+
+/// All lines; then ever fewer with the number of the others, what differs from the truth first; at
+/// last none.
+fn shorter_and_shorter(lines: &[Words]) -> Vec<Vec<Words>> {
+    let mut by_weight = lines.to_vec();
+    by_weight.sort_by_key(|line| !line.is_fault);
+    let shortened = |n: usize| {
+        let mut kept = by_weight[..n].to_vec();
+        kept.push(Words {
+            text: format!("+ {} more", lines.len() - n),
+            is_fault: false,
+        });
+        kept
+    };
+    let fewer = [7, 5, 3, 2, 1].into_iter().filter(|n| n + 1 < lines.len());
+    let all = std::iter::once(lines.to_vec());
+    all.chain(fewer.map(shortened))
+        .chain([Vec::new()])
+        .collect()
 }
 
 fn block_size(title: &str, lines: &[Words]) -> Result<(i32, i32), DrawError> {
@@ -149,15 +155,18 @@ fn beside(rect: Rect, (width, height): (i32, i32), frame: Rect, taken: &[Rect]) 
     const AWAY: i32 = 2;
     let (above, below) = (rect.y0 - AWAY - height, rect.y1 + AWAY);
     let (left, right) = (rect.x0 - AWAY - width, rect.x1 + AWAY);
+    // Along its side of the box a block may be pushed into the frame.
+    let x = |x: i32| x.min(frame.x1 - width).max(frame.x0);
+    let y = |y: i32| y.min(frame.y1 - height).max(frame.y0);
     let places = [
-        (rect.x0, above),
-        (right, rect.y0),
-        (left, rect.y0),
-        (rect.x0, below),
-        (rect.x1 - width, above),
-        (rect.x1 - width, below),
-        (right, rect.y1 - height),
-        (left, rect.y1 - height),
+        (x(rect.x0), above),
+        (right, y(rect.y0)),
+        (left, y(rect.y0)),
+        (x(rect.x0), below),
+        (x(rect.x1 - width), above),
+        (x(rect.x1 - width), below),
+        (right, y(rect.y1 - height)),
+        (left, y(rect.y1 - height)),
     ];
     places
         .into_iter()
@@ -180,7 +189,7 @@ fn draw_block(area: &Area<'_>, place: Rect, mark: &Mark, lines: &[Words]) -> Res
     };
     title.fill(area, mark.colour.mix(0.92))?;
     let left = (place.x0 + PADDING as i32) * fine(1);
-    let style = placed(TITLE, ink_over(mark.colour), HPos::Left, VPos::Center);
+    let style = placed(TITLE, ink_on(mark.colour), HPos::Left, VPos::Center);
     area.draw_text(
         &mark.title,
         &style,
@@ -303,6 +312,27 @@ mod tests {
             on_the_edge(corner, (30, 20), FRAME),
             Rect::sized(170, 180, (30, 20))
         );
+    }
+
+    #[test]
+    fn words_are_left_out_from_the_end_but_faults_are_kept() {
+        let lines: Vec<Words> = (0..4)
+            .map(|at| Words {
+                text: at.to_string(),
+                is_fault: at == 3,
+            })
+            .collect();
+        let texts: Vec<Vec<String>> = shorter_and_shorter(&lines)
+            .iter()
+            .map(|lines| lines.iter().map(|line| line.text.clone()).collect())
+            .collect();
+        let expected: [&[&str]; 4] = [
+            &["0", "1", "2", "3"],
+            &["3", "0", "+ 2 more"],
+            &["3", "+ 3 more"],
+            &[],
+        ];
+        assert_eq!(texts, expected);
     }
 
     #[test]

@@ -63,13 +63,24 @@ pub(super) fn shade(share: f64) -> RGBColor {
     RGBColor(r, g, b)
 }
 
-/// Letters that can be read on [`shade`].
-pub(super) fn ink_on(share: f64) -> RGBColor {
-    if share > 0.45 {
-        RGBColor(0xff, 0xff, 0xff)
+/// Black or white letters, whichever stand out more on `ground`.
+pub(super) fn ink_on(ground: RGBColor) -> RGBColor {
+    let white = RGBColor(0xff, 0xff, 0xff);
+    if contrast(white, ground) > contrast(INK, ground) {
+        white
     } else {
         INK
     }
+}
+
+/// WCAG's contrast of two colours, 1 to 21.
+fn contrast(a: RGBColor, b: RGBColor) -> f64 {
+    let luminance = |c: RGBColor| {
+        let channel = |v: u8| (f64::from(v) / 255.0).powf(2.2);
+        0.2126 * channel(c.0) + 0.7152 * channel(c.1) + 0.0722 * channel(c.2)
+    };
+    let (a, b) = (luminance(a), luminance(b));
+    (a.max(b) + 0.05) / (a.min(b) + 0.05)
 }
 
 #[cfg(test)]
@@ -87,16 +98,12 @@ mod tests {
 
     #[test]
     fn letters_stand_out_on_every_shade() {
-        // WCAG relative luminance; 3 is its least contrast for large letters.
-        let luminance = |c: RGBColor| {
-            let channel = |v: u8| (f64::from(v) / 255.0).powf(2.2);
-            0.2126 * channel(c.0) + 0.7152 * channel(c.1) + 0.0722 * channel(c.2)
-        };
+        assert!((contrast(RGBColor(0, 0, 0), RGBColor(255, 255, 255)) - 21.0).abs() < 1e-9);
         for percent in 0..=100 {
-            let share = f64::from(percent) / 100.0;
-            let (a, b) = (luminance(shade(share)), luminance(ink_on(share)));
-            let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
-            assert!(contrast > 3.0, "{contrast} at {share}");
+            let ground = shade(f64::from(percent) / 100.0);
+            // WCAG asks for 3 where letters are large.
+            let contrast = contrast(ink_on(ground), ground);
+            assert!(contrast > 3.9, "{contrast} at {percent} %");
         }
     }
 }

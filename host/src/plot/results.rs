@@ -101,7 +101,11 @@ fn draw_column(column: &Column, area: &Area<'_>) -> Result<(), DrawError> {
         most(&mut points.iter().map(|p| p.1)),
     );
     // A single value or a level line still needs an axis of some length.
-    let room = ((high - low) * 0.06).max(high.abs() * 0.02).max(1e-6);
+    let room = if high == low && high == 0.0 {
+        1.0
+    } else {
+        ((high - low) * 0.06).max(high.abs() * 0.02)
+    };
     let low = if low >= 0.0 {
         (low - room).max(0.0)
     } else {

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use plotters::prelude::*;
-
 use super::PlotError;
 use super::axes::{Axes, draw_line};
 use super::bars::{Bar, bars_height, draw_bars};
@@ -48,10 +46,18 @@ fn bars(stats: &Stats) -> Vec<Bar> {
             colour: bar_colour(class),
         });
         let splits = stats.splits.iter().zip(Split::ALL).enumerate();
-        bars.extend(splits.map(|(at, (split, which))| Bar {
-            name: which.name().to_owned(),
-            count: Some(split.classes.get(class).copied().unwrap_or(split.unclassified)),
-            colour: bar_colour(at),
+        bars.extend(splits.map(|(at, (split, which))| {
+            Bar {
+                name: which.name().to_owned(),
+                count: Some(
+                    split
+                        .classes
+                        .get(class)
+                        .copied()
+                        .unwrap_or(split.unclassified),
+                ),
+                colour: bar_colour(at),
+            }
         }));
     }
     bars

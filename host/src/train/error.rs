@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use crate::checkpoint::CheckpointError;
 use crate::dataset::DataError;
 use crate::picture::PictureError;
+use crate::plot::PlotError;
+use crate::tensorboard::EventError;
 use crate::validate::ValidationError;
 
 /// Why training stopped early.
@@ -27,7 +29,13 @@ pub enum TrainError {
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The journal or a picture of the run.
+    /// A picture of the run.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
+    /// The events of the run.
+    #[error(transparent)]
+    Events(#[from] EventError),
+    /// The journal.
     #[error("{} cannot be written", .path.display())]
     Journal {
         /// Which file.

@@ -14,6 +14,7 @@ use std::time::Instant;
 use crate::checkpoint::RunState;
 use crate::dataset::{Dataset, Sample, Split};
 use crate::loader::Loader;
+use pictures::RunPictures;
 use run::Run;
 
 pub use error::TrainError;
@@ -47,15 +48,20 @@ pub fn train(
             });
         }
     }
-    let loader = Loader::new(train, plan.fit, plan.canvas, options.cache_bytes);
+    let n_train = train.len();
+    let loader = Loader::new(train.clone(), plan.fit, plan.canvas, options.cache_bytes);
     let (mut run, unfit) = Run::new(data, plan, start, options, stop)?;
     if !unfit.is_empty() {
         each(Progress::Unfit { weights: &unfit });
     }
     let mut journal = Journal::open(&options.out, run.state.epochs_done).map_err(unwritten)?;
+    let args = serde_json::to_string_pretty(&run.state.plan).unwrap_or_default();
+    let mut pictures = RunPictures::open(&options.out, run.state.epochs_done, &args)?;
+    pictures.labels(&train, data)?;
     for epoch in run.state.epochs_done..run.state.plan.epochs {
         let started = Instant::now();
-        let losses = run.epoch(epoch, &loader, &mut each)?;
+        let losses = run.epoch(epoch, &loader, &mut pictures, &mut each)?;
+        let trained = started.elapsed().as_secs_f64();
         let last = epoch + 1 == run.state.plan.epochs;
         let validation = if last || (epoch + 1) % options.validate_every == 0 {
             Some(run.validate(&val, data)?)
@@ -63,20 +69,22 @@ pub fn train(
             None
         };
         let is_best = run.note(epoch, validation.as_ref());
+        let batches = loader.batches(run.state.plan.batch);
+        let pace = run.pace((epoch + 1) * batches - 1, &loader);
         let row = EpochRow {
             epoch: epoch + 1,
             losses: losses.means(),
+            val_losses: None,
             validation,
-            lr: run
-                .pace(epoch * loader.batches(run.state.plan.batch), &loader)
-                .lr,
+            lr: [pace.bias_lr, pace.lr, pace.lr],
+            images_per_second: n_train as f64 / trained,
             seconds: started.elapsed().as_secs_f64(),
         };
         run.check_finite()?;
         // The journal first: a resumed run cuts lines it has not reached, but cannot make up lost ones.
         journal.append(&row).map_err(unwritten)?;
         run.save(is_best)?;
-        pictures::write_curves(journal.path(), &options.out).map_err(unwritten)?;
+        pictures.epoch(&row, journal.path())?;
         each(Progress::Epoch {
             row: &row,
             epochs: run.state.plan.epochs,

@@ -7,7 +7,7 @@ use tch::{Tensor, nn};
 
 use super::{
     Progress, Start, TrainError, TrainOptions, TrainPlan, best_checkpoint, last_checkpoint,
-    pictures, unwritten,
+    pictures::RunPictures,
 };
 use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
 use crate::dataset::{Dataset, Sample, fingerprint};
@@ -126,6 +126,7 @@ impl<'a> Run<'a> {
         &mut self,
         epoch: usize,
         loader: &Loader<'_>,
+        pictures: &mut RunPictures,
         each: &mut impl FnMut(Progress<'_>),
     ) -> Result<EpochLoss, TrainError> {
         let plan = self.state.plan.clone();
@@ -144,16 +145,10 @@ impl<'a> Run<'a> {
         let of = loader.batches(plan.batch);
         let mut losses = EpochLoss::default();
         let mut done = 0;
-        let mut unseen = epoch == 0;
         let mut drawn = Ok(());
         loader.epoch(&epoch_plan, |batch| {
-            if std::mem::take(&mut unseen) {
-                drawn = pictures::write_batch(
-                    &batch,
-                    plan.canvas,
-                    &self.state.classes,
-                    &self.options.out,
-                );
+            if epoch == 0 && drawn.is_ok() {
+                drawn = pictures.batch(&batch, plan.canvas, &self.state.classes);
             }
             let pace = self.pace(epoch * of + done, loader);
             done += 1;
@@ -165,7 +160,7 @@ impl<'a> Run<'a> {
             });
             !self.stop.load(Ordering::Relaxed) && self.not_finite <= NOT_FINITE_MAX
         })?;
-        drawn.map_err(unwritten)?;
+        drawn?;
         if self.not_finite > NOT_FINITE_MAX {
             return Err(TrainError::NotFinite(self.not_finite));
         }
