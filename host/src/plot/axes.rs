@@ -22,6 +22,8 @@ pub(super) struct Axes<'t> {
     pub y_name: &'t str,
     /// Most numbers on each axis.
     pub numbers: (usize, usize),
+    /// Whether x has whole numbers only.
+    pub counts_x: bool,
 }
 
 impl Axes<'_> {
@@ -34,9 +36,13 @@ impl Axes<'_> {
             .margin_right(fine(18))
             .x_label_area_size(fine(if self.x_name.is_empty() { 22 } else { 42 }))
             .y_label_area_size(fine(if self.y_name.is_empty() { 52 } else { 64 }));
-        let mut chart = builder.build_cartesian_2d(self.x.clone(), self.y.clone())?;
         let x_step = (self.x.end - self.x.start).abs();
         let y_step = (self.y.end - self.y.start).abs();
+        let (counts_x, mut x_numbers) = (self.counts_x, self.numbers.0);
+        if counts_x {
+            x_numbers = x_numbers.min(x_step as usize + 1);
+        }
+        let mut chart = builder.build_cartesian_2d(self.x.clone(), self.y.clone())?;
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
@@ -45,9 +51,13 @@ impl Axes<'_> {
             .set_all_tick_mark_size(fine(4))
             .label_style(letters(13, INK))
             .axis_desc_style(letters(14, FAINT))
-            .x_labels(self.numbers.0)
+            .x_labels(x_numbers)
             .y_labels(self.numbers.1)
-            .x_label_formatter(&move |x| number(*x, x_step))
+            .x_label_formatter(&move |x| match counts_x {
+                true if x.fract().abs() > 1e-6 => String::new(),
+                true => format!("{x:.0}"),
+                false => number(*x, x_step),
+            })
             .y_label_formatter(&move |y| number(*y, y_step))
             .x_desc(self.x_name)
             .y_desc(self.y_name)

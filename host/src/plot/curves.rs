@@ -166,6 +166,7 @@ fn draw_kind(
             x_name: kind.x_name,
             y_name: kind.y_name,
             numbers: (11, 11),
+            counts_x: false,
         }
         .draw(&left)?;
         if let Some(best) = best.filter(|_| kind.marks_best) {

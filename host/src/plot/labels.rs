@@ -144,6 +144,7 @@ fn draw_centres(area: &Area<'_>, labels: &[Label]) -> Result<(), DrawError> {
         x_name: "x, part of the width",
         y_name: "y, part of the height",
         numbers: (6, 6),
+        counts_x: false,
     }
     .draw(area)?;
     let side = 1.0 / FIELDS as f64;
@@ -173,6 +174,7 @@ fn draw_sizes(area: &Area<'_>, labels: &[Label]) -> Result<(), DrawError> {
         x_name: "width, part of the picture's",
         y_name: "height, part of the picture's",
         numbers: (6, 6),
+        counts_x: false,
     }
     .draw(area)?;
     chart.draw_series(labels.iter().step_by(step).map(|label| {

@@ -33,6 +33,7 @@ pub(super) fn write(out: &Path, report: &ScoreReport) -> Result<PathBuf, PlotErr
             x_name: "confidence (a bar each fifteenth; dot: mean confidence; number: findings)",
             y_name: "share right",
             numbers: (11, 11),
+            counts_x: false,
         }
         .draw(area)?;
         chart.draw_series(bars(row).map(|(left, right, _, share)| {

@@ -13,7 +13,7 @@ use super::sheet::{Area, DrawError, draw_to, fine};
 const COLUMNS: usize = 5;
 const PANEL: (u32, u32) = (330, 240);
 
-/// Width of the bell that smooths a line, epochs.
+/// Widest bell that smooths a line, epochs; a short run has a narrower one.
 const SMOOTHING_EPOCHS: f64 = 3.0;
 
 /// Most points that are drawn as points; a longer run is a line.
@@ -28,7 +28,7 @@ struct Column {
 }
 
 /// Draws the table at `csv` to `out`, a panel for every column with at least one number: the
-/// numbers as points, and a line smoothed over some three epochs. Whatever wrote the table, its
+/// numbers as points, and a line smoothed over up to three epochs. Whatever wrote the table, its
 /// first column is the epoch.
 ///
 /// # Errors
@@ -119,6 +119,7 @@ fn draw_column(column: &Column, area: &Area<'_>) -> Result<(), DrawError> {
         x_name: "",
         y_name: "",
         numbers: (5, 5),
+        counts_x: true,
     }
     .draw(area)?;
     let colour = bar_colour(0);
@@ -134,12 +135,15 @@ fn draw_column(column: &Column, area: &Area<'_>) -> Result<(), DrawError> {
 
 /// Means weighted by a bell over the epochs around each point.
 fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let first_and_last = points.first().zip(points.last());
+    let span = first_and_last.map_or(0.0, |(first, last)| last.0 - first.0);
+    let bell = (span / 20.0).clamp(0.3, SMOOTHING_EPOCHS);
     let around = |&(epoch, _): &(f64, f64)| {
-        let reach = 4.0 * SMOOTHING_EPOCHS;
+        let reach = 4.0 * bell;
         let from = points.partition_point(|p| p.0 < epoch - reach);
         let near = points[from..].iter().take_while(|p| p.0 <= epoch + reach);
         let (sum, weights) = near.fold((0.0, 0.0), |(sum, weights), &(at, value)| {
-            let weight = (-0.5 * ((at - epoch) / SMOOTHING_EPOCHS).powi(2)).exp();
+            let weight = (-0.5 * ((at - epoch) / bell).powi(2)).exp();
             (sum + weight * value, weights + weight)
         });
         (epoch, if weights > 0.0 { sum / weights } else { 0.0 })

@@ -83,6 +83,7 @@ fn draw_sides(data: &Dataset, area: &Area<'_>) -> Result<(), DrawError> {
         x_name: "part of the picture",
         y_name: "per cent of boxes",
         numbers: (11, 6),
+        counts_x: false,
     }
     .draw(&left)?;
     let look = |at: usize| LineLook {
