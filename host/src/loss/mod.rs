@@ -1,19 +1,23 @@
-//! What training minimises: YOLOv5's detection loss (attridet.md, 8.3) and, per attribute, the
-//! cross-entropy over its values on the cells where it is known.
+//! What training minimises: YOLOv5's detection loss (attridet.md, 8.3) and what the attributes cost on
+//! the cells where they are known.
 
+mod asymmetric;
+mod attributes;
 mod bbox;
 mod binary;
 #[cfg(test)]
 mod golden;
 mod options;
 
+use shared::attribute::Attributes;
 use shared::geometry::Size;
 use shared::head::HeadSpec;
-use tch::{Device, IndexOp, Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::assign::{Positive, Target, positives};
 use binary::Binary;
 
+pub use attributes::{AttributeLoss, AttributeTerms, attribute_terms, knows_any};
 pub use options::LossOptions;
 
 /// Weight of the objectness of each level, finest first.
@@ -123,7 +127,7 @@ pub fn loss(
             parts.bbox += (ciou.neg() + 1.0).mean(Kind::Float);
             write_objectness(&mut objectness_truth, &index, &ciou.detach());
             parts.class += class_loss(spec, &rows, &found, targets, options, class_weights);
-            parts.attribute += attribute_loss(spec, &rows, &found, targets);
+            parts.attribute += attribute_loss(spec, &rows, &found, targets, options.attribute);
         }
         let binary = Binary {
             positive_weight: options.obj_pw,
@@ -212,25 +216,16 @@ fn class_loss(
     .mean(Kind::Float)
 }
 
-/// Mean over the attributes of the cross-entropy on the places where the attribute is known.
+/// What the attribute channels of the positives cost.
 fn attribute_loss(
     spec: &HeadSpec,
     rows: &Tensor,
     found: &[Positive],
     targets: &[Target],
+    kind: AttributeLoss,
 ) -> Tensor {
-    let device = rows.device();
-    let mut sum = Tensor::zeros([], (Kind::Float, device));
-    let mut channel = 5 + spec.n_classes as i64;
-    for (attribute, &count) in spec.value_counts.iter().enumerate() {
-        let value = |p: &Positive| Some(targets[p.target].attributes[attribute]?.index() as i64);
-        if let Some((index, values)) = known(found, device, value) {
-            let logits = rows
-                .i((.., channel..channel + i64::from(count)))
-                .index_select(0, &index);
-            sum += logits.cross_entropy_for_logits(&values);
-        }
-        channel += i64::from(count);
-    }
-    sum / spec.value_counts.len().max(1) as f64
+    let first = 5 + spec.n_classes as i64;
+    let logits = rows.narrow(1, first, spec.channels_per_anchor() as i64 - first);
+    let truths: Vec<Attributes> = found.iter().map(|p| targets[p.target].attributes).collect();
+    attribute_terms(kind, &spec.value_counts, &logits, &truths).mean()
 }

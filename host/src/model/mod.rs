@@ -3,11 +3,13 @@
 mod architecture;
 mod block;
 mod detector;
+mod roi;
 
 use shared::head::HeadSpec;
 
 pub use architecture::{Activation, Architecture, AttributeHead, DetectionHead, LEAKY_SLOPE, Stem};
 pub use detector::{Detector, Outputs, scaled};
+pub use roi::{PlacedRegion, RegionHead, region_channels};
 
 /// Side in pixels that the default prior boxes were made for.
 const ANCHOR_CANVAS: f32 = 640.0;
