@@ -142,6 +142,23 @@ mod tests {
                 TrainError::Validation(ValidationError::Eval(EvalError::Picture(picture()))).into(),
                 3,
             ),
+            (TrainError::Plot(PlotError::Picture(picture())).into(), 3),
+            (
+                TrainError::Plot(PlotError::Write {
+                    path: path(),
+                    source: full(),
+                })
+                .into(),
+                6,
+            ),
+            (
+                TrainError::Events(EventError::Write {
+                    path: path(),
+                    source: full(),
+                })
+                .into(),
+                6,
+            ),
             (ContractError::Levels.into(), 4),
             (
                 CheckpointError::Format {

@@ -159,12 +159,12 @@ impl EventWriter {
     /// The file and why it cannot be written.
     pub fn open(folder: &Path) -> Result<Self, EventError> {
         let name = format!("events.out.tfevents.{:010}.{}", now().floor(), host_name());
-        for number in 0..u32::MAX {
-            let name = match number {
+        let mut number = 0u64;
+        loop {
+            let path = folder.join(match number {
                 0 => name.clone(),
                 number => format!("{name}.{number}"),
-            };
-            let path = folder.join(name);
+            });
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => {
                     let file = BufWriter::new(file);
@@ -172,11 +172,10 @@ impl EventWriter {
                     writer.write(0, What::FileVersion(FILE_VERSION.to_owned()))?;
                     return Ok(writer);
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
                 Err(source) => return Err(EventError::Write { path, source }),
             }
         }
-        unreachable!("a folder of four thousand million event files")
     }
 
     /// Where it lies.

@@ -75,7 +75,9 @@ pub(super) fn number(value: f64, length: f64) -> String {
         value
     };
     if value != 0.0 && (length < 1e-3 || value.abs() >= 1e6) {
-        return format!("{value:.1e}");
+        let digits = 0.7 + value.abs().log10() - length.log10();
+        let digits = digits.ceil().clamp(1.0, 5.0) as usize;
+        return format!("{value:.digits$e}");
     }
     let digits = (1.7 - length.log10()).ceil().clamp(0.0, 6.0) as usize;
     format!("{value:.digits$}")
@@ -115,6 +117,7 @@ mod tests {
             (1e-17, 1.0, "0.00"),
             (2_500_000.0, 5e6, "2.5e6"),
             (0.00002, 0.0001, "2.0e-5"),
+            (0.001225, 0.0001, "1.23e-3"),
         ];
         for (value, length, text) in cases {
             assert_eq!(number(value, length), text, "{value} of {length}");

@@ -91,6 +91,16 @@ pub(super) fn write(
             let _ = writeln!(list, "{file}\t{name}\t{faults}");
         }
     }
+    // Sheets of an earlier validation of more pictures would be taken for this one's.
+    for number in written.len()..SHEETS {
+        let path = out.join(format!("val_batch{number}_labels_pred.jpg"));
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(PlotError::Write { path, source });
+            }
+            _ => {}
+        }
+    }
     let path = out.join(LIST);
     std::fs::write(&path, list).map_err(|source| PlotError::Write { path, source })?;
     Ok(written)

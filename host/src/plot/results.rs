@@ -17,7 +17,7 @@ const PANEL: (u32, u32) = (330, 240);
 const SMOOTHING_EPOCHS: f64 = 3.0;
 
 /// Most points that are drawn as points; a longer run is a line.
-const POINTS_MAX: usize = 120;
+const POINTS_MAX: usize = 400;
 
 /// A column that has numbers.
 #[derive(Debug, PartialEq)]

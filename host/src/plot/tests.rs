@@ -204,6 +204,8 @@ fn the_worst_pictures_come_first_and_are_listed() {
     let samples: Vec<&Sample> = samples.iter().collect();
     let options = ScoreOptions::default();
     let report = score_samples(&samples, &findings, &classes, &schema, &options).unwrap();
+    let earlier = folder.path().join("val_batch2_labels_pred.jpg");
+    std::fs::write(&earlier, "of another validation").unwrap();
     write_validation_pictures(
         folder.path(),
         &samples,
@@ -213,6 +215,7 @@ fn the_worst_pictures_come_first_and_are_listed() {
         &schema,
     )
     .unwrap();
+    assert!(!earlier.exists(), "two sheets hold these five pictures");
     let list = std::fs::read_to_string(folder.path().join("val_pictures.txt")).unwrap();
     let lines: Vec<&str> = list.lines().collect();
     assert_eq!(lines.len(), 6);

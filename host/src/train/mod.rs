@@ -26,7 +26,7 @@ pub use progress::Progress;
 /// Trains on the train split of `data`, chooses by its val split.
 ///
 /// `last.safetensors` and `best.safetensors` are written to the run's folder after every epoch,
-/// `results.csv` beside them. `each` hears of every batch (done, all) and every epoch.
+/// `results.csv` beside them, and what they look like as pictures and TensorBoard events. `each` hears of every batch (done, all) and every epoch.
 ///
 /// # Errors
 /// See [`TrainError`]; the checkpoints of finished epochs stay.
@@ -57,11 +57,11 @@ pub fn train(
     }
     let mut journal = Journal::open(&options.out, run.state.epochs_done).map_err(unwritten)?;
     let args = serde_json::to_string_pretty(&run.state.plan).unwrap_or_default();
-    let mut pictures = RunPictures::open(&options.out, run.state.epochs_done, &args)?;
-    pictures.labels(&train, data)?;
+    let mut shown = RunPictures::open(&options.out, run.state.epochs_done, &args)?;
+    shown.labels(&train, data)?;
     for epoch in run.state.epochs_done..run.state.plan.epochs {
         let started = Instant::now();
-        let losses = run.epoch(epoch, &loader, &mut pictures, &mut each)?;
+        let losses = run.epoch(epoch, &loader, &mut shown, &mut each)?;
         let trained = started.elapsed().as_secs_f64();
         let last = epoch + 1 == run.state.plan.epochs;
         let validation = if last || (epoch + 1) % options.validate_every == 0 {
@@ -85,13 +85,16 @@ pub fn train(
         // The journal first: a resumed run cuts lines it has not reached, but cannot make up lost ones.
         journal.append(&row).map_err(unwritten)?;
         run.save(is_best)?;
-        pictures.epoch(&row, journal.path())?;
+        shown.epoch(&row, journal.path())?;
         each(Progress::Epoch {
             row: &row,
             epochs: run.state.plan.epochs,
             is_best,
         });
     }
+    let best = best_checkpoint(&options.out);
+    let findings = pictures::findings_of(&best, options.device, &val)?;
+    shown.finish(run.state.epochs_done, &val, &findings, data)?;
     Ok(run.state)
 }
 

@@ -7,12 +7,17 @@ use image::RgbImage;
 use shared::cell::Cell;
 use shared::class::{ClassId, ClassTable};
 use shared::geometry::{BBox, Image, Size};
+use shared::head::Thresholds;
+use tch::Device;
 
 use super::{EpochRow, TrainError};
 use crate::assign::Target;
+use crate::checkpoint::{Checkpoint, sha256_of};
 use crate::dataset::{Dataset, Sample};
 use crate::detections::PictureFindings;
+use crate::eval::Evaluator;
 use crate::loader::Batch;
+use crate::picture::Picture;
 use crate::plot::{Tile, write_labels, write_results, write_tiles, write_validation_pictures};
 use crate::score::{ScoreOptions, score_samples};
 use crate::tensorboard::EventWriter;
@@ -118,6 +123,44 @@ impl RunPictures {
         }
         Ok(self.events.flush()?)
     }
+}
+
+/// What the network of the checkpoint at `path` finds on `samples`, with the thresholds of average
+/// precision.
+pub(super) fn findings_of(
+    path: &Path,
+    device: Device,
+    samples: &[&Sample],
+) -> Result<Vec<PictureFindings>, TrainError> {
+    let thresholds = Thresholds::EVALUATION;
+    let checkpoint = Checkpoint::load(path)?;
+    let model_sha256 = sha256_of(path)?;
+    let (_store, network) = checkpoint.network(device)?;
+    let run = &checkpoint.run;
+    let evaluator = Evaluator {
+        network: &network,
+        head: &run.head(),
+        fit: run.plan.fit,
+        canvas: run.plan.canvas,
+        device,
+    };
+    let iou_min = ScoreOptions::default().iou_min;
+    let findings = samples.iter().map(|sample| {
+        let image = sample.image.to_string_lossy().into_owned();
+        let picture = Picture::open(&sample.image)?;
+        let found = evaluator
+            .detect_judged(&picture, &image, &thresholds, &sample.cells, iou_min)
+            .map_err(ValidationError::from)?;
+        Ok(PictureFindings {
+            image,
+            size: found.size,
+            model_sha256: model_sha256.clone(),
+            thresholds,
+            dropped: found.dropped,
+            detections: found.detections,
+        })
+    });
+    findings.collect()
 }
 
 fn tiles(batch: &Batch, canvas: Size) -> Vec<Tile> {
