@@ -89,7 +89,8 @@ fn records(mut file: &[u8]) -> Vec<&[u8]> {
     while !file.is_empty() {
         let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
         let n = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
-        let mask = |crc: u32| (crc >> 15 | crc << 17).wrapping_add(0xa282_ead8);
+        let twice = |crc: u32| u64::from(crc) << 32 | u64::from(crc);
+        let mask = |crc: u32| ((twice(crc) >> 15) as u32).wrapping_add(0xa282_ead8);
         assert_eq!(word(8), mask(slow_crc32c(&file[..8])));
         assert_eq!(word(12 + n), mask(slow_crc32c(&file[12..12 + n])));
         out.push(&file[12..12 + n]);
