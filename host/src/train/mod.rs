@@ -10,23 +10,24 @@ mod run;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::checkpoint::RunState;
-use crate::dataset::{Dataset, Sample, Split};
+use crate::dataset::{Dataset, RARE_BELOW, Sample, Split, repeat_factors};
 use crate::loader::Loader;
 use pictures::RunPictures;
 use run::Run;
 
 pub use error::TrainError;
 pub use journal::{EpochRow, Journal};
-pub use plan::{AttributePlan, Start, TrainOptions, TrainPlan};
+pub use plan::{AttributePlan, Balance, Ended, Start, TrainOptions, TrainPlan};
 pub use progress::Progress;
 
 /// Trains on the train split of `data`, chooses by its val split.
 ///
 /// `last.safetensors` and `best.safetensors` are written to the run's folder after every epoch,
-/// `results.csv` beside them, and what they look like as pictures and TensorBoard events. `each` hears of every batch (done, all) and every epoch.
+/// `results.csv` beside them, as a picture and as TensorBoard events too. `each` hears of every batch
+/// (done, all) and every epoch. In the end what the best network finds is drawn.
 ///
 /// # Errors
 /// See [`TrainError`]; the checkpoints of finished epochs stay.
@@ -37,29 +38,23 @@ pub fn train(
     options: &TrainOptions,
     stop: &AtomicBool,
     mut each: impl FnMut(Progress<'_>),
-) -> Result<RunState, TrainError> {
-    let of = |split| data.samples.iter().filter(move |s| s.split == split);
-    let train: Vec<&Sample> = of(Split::Train).collect();
-    let val: Vec<&Sample> = of(Split::Val).collect();
-    for (samples, split) in [(&train, "train"), (&val, "val")] {
-        if samples.iter().all(|s| s.cells.is_empty()) {
-            return Err(TrainError::Empty {
-                name: data.name.clone(),
-                split,
-            });
-        }
-    }
-    let n_train = train.len();
-    let loader = Loader::new(train.clone(), plan.fit, plan.canvas, options.cache_bytes);
-    let (mut run, unfit) = Run::new(data, plan, start, options, stop)?;
-    if !unfit.is_empty() {
-        each(Progress::Unfit { weights: &unfit });
-    }
+) -> Result<(RunState, Ended), TrainError> {
+    let begun = Instant::now();
+    let train = with_cells(data, Split::Train)?;
+    let val = with_cells(data, Split::Val)?;
+    let loader = loader_of(&train, data, &plan, options);
+    let mut run = Run::new(data, plan, start, options, stop, &mut each)?;
+    let mut longest = Duration::ZERO;
+    let mut ended = Ended::Done;
     let mut journal = Journal::open(&options.out, run.state.epochs_done).map_err(unwritten)?;
     let args = serde_json::to_string_pretty(&run.state.plan).unwrap_or_default();
     let mut shown = RunPictures::open(&options.out, run.state.epochs_done, &args)?;
     shown.labels(&train, data)?;
     for epoch in run.state.epochs_done..run.state.plan.epochs {
+        if let Some(early) = ends_early(&run.state, options, begun, longest) {
+            ended = early;
+            break;
+        }
         let started = Instant::now();
         let losses = run.epoch(epoch, &loader, &mut shown, &mut each)?;
         let trained = started.elapsed().as_secs_f64();
@@ -78,7 +73,7 @@ pub fn train(
             val_losses: None,
             validation,
             lr: [pace.bias_lr, pace.lr, pace.lr],
-            images_per_second: n_train as f64 / trained,
+            images_per_second: loader.len() as f64 / trained,
             seconds: started.elapsed().as_secs_f64(),
         };
         run.check_finite()?;
@@ -91,11 +86,57 @@ pub fn train(
             epochs: run.state.plan.epochs,
             is_best,
         });
+        longest = longest.max(started.elapsed());
     }
-    let best = best_checkpoint(&options.out);
-    let findings = pictures::findings_of(&best, options.device, &val)?;
-    shown.finish(run.state.epochs_done, &val, &findings, data)?;
-    Ok(run.state)
+    shown.finish(&run.state, options.device, &val, data)?;
+    Ok((run.state, ended))
+}
+
+/// The pictures of a split that has cells.
+fn with_cells(data: &Dataset, split: Split) -> Result<Vec<&Sample>, TrainError> {
+    let samples: Vec<&Sample> = data.split(split).collect();
+    if samples.iter().all(|s| s.cells.is_empty()) {
+        return Err(TrainError::Empty {
+            name: data.name.clone(),
+            split: split.name(),
+        });
+    }
+    Ok(samples)
+}
+
+/// Why no further epoch is begun; `longest` is the longest of this process' epochs so far.
+fn ends_early(
+    state: &RunState,
+    options: &TrainOptions,
+    begun: Instant,
+    longest: Duration,
+) -> Option<Ended> {
+    let patience = state.plan.patience;
+    let best = state.best.map_or(0, |(_, epoch)| epoch);
+    if patience > 0 && best > 0 && state.epochs_done >= best + patience {
+        return Some(Ended::NothingBetter { epochs: patience });
+    }
+    let over = |budget| begun.elapsed() + longest > budget;
+    options
+        .time_budget
+        .is_some_and(over)
+        .then_some(Ended::TimeIsUp)
+}
+
+/// The training pictures, rare ones repeated where the plan says so.
+fn loader_of<'a>(
+    samples: &[&'a Sample],
+    data: &Dataset,
+    plan: &TrainPlan,
+    options: &TrainOptions,
+) -> Loader<'a> {
+    let factors = (plan.balance == Balance::Repeat)
+        .then(|| repeat_factors(samples, data.classes.len(), RARE_BELOW));
+    let loader = Loader::new(samples.to_vec(), plan.fit, plan.canvas, &options.cache);
+    match factors {
+        Some(factors) => loader.repeated(&factors),
+        None => loader,
+    }
 }
 
 fn unwritten((path, source): (PathBuf, std::io::Error)) -> TrainError {

@@ -10,9 +10,9 @@ use shared::geometry::{BBox, Image, Size};
 use shared::head::Thresholds;
 use tch::Device;
 
-use super::{EpochRow, TrainError};
+use super::{EpochRow, TrainError, best_checkpoint};
 use crate::assign::Target;
-use crate::checkpoint::{Checkpoint, sha256_of};
+use crate::checkpoint::{Checkpoint, RunState, sha256_of};
 use crate::dataset::{Dataset, Sample};
 use crate::detections::PictureFindings;
 use crate::eval::Evaluator;
@@ -90,17 +90,21 @@ impl RunPictures {
     }
 
     /// What the best network finds on the validation split, in pictures; these and those of the
-    /// run's folder as events.
+    /// run's folder as events. Nothing when no epoch was done.
     pub fn finish(
         &mut self,
-        epoch: usize,
+        state: &RunState,
+        device: Device,
         samples: &[&Sample],
-        findings: &[PictureFindings],
         data: &Dataset,
     ) -> Result<(), TrainError> {
+        if state.best.is_none() {
+            return Ok(());
+        }
+        let findings = findings_of(&best_checkpoint(&self.out), device, samples)?;
         let (classes, schema) = (&data.classes, &data.schema);
         let options = ScoreOptions::default();
-        let report = score_samples(samples, findings, classes, schema, &options)
+        let report = score_samples(samples, &findings, classes, schema, &options)
             .map_err(ValidationError::from)?;
         let of_run = ["results.png", "labels.jpg"].map(str::to_owned);
         let of_batches = (0..BATCHES).map(|at| format!("train_batch{at}.jpg"));
@@ -111,7 +115,7 @@ impl RunPictures {
             .filter(|path| path.exists())
             .collect();
         pictures.extend(write_validation_pictures(
-            &self.out, samples, findings, &report, classes, schema,
+            &self.out, samples, &findings, &report, classes, schema,
         )?);
         for path in pictures {
             let encoded = std::fs::read(&path).map_err(|source| TrainError::Journal {
@@ -119,7 +123,8 @@ impl RunPictures {
                 source,
             })?;
             let tag = path.file_stem().unwrap_or_default().to_string_lossy();
-            self.events.image(epoch as i64, &tag, &encoded)?;
+            self.events
+                .image(state.epochs_done as i64, &tag, &encoded)?;
         }
         Ok(self.events.flush()?)
     }
@@ -127,7 +132,7 @@ impl RunPictures {
 
 /// What the network of the checkpoint at `path` finds on `samples`, with the thresholds of average
 /// precision.
-pub(super) fn findings_of(
+fn findings_of(
     path: &Path,
     device: Device,
     samples: &[&Sample],
