@@ -117,7 +117,7 @@ mod tests {
             (1e-17, 1.0, "0.00"),
             (2_500_000.0, 5e6, "2.5e6"),
             (0.00002, 0.0001, "2.0e-5"),
-            (0.001225, 0.0001, "1.23e-3"),
+            (0.001236, 0.0001, "1.24e-3"),
         ];
         for (value, length, text) in cases {
             assert_eq!(number(value, length), text, "{value} of {length}");
