@@ -133,6 +133,7 @@ impl Hyper {
                 obj_pw: number("obj_pw"),
                 label_smoothing: number("label_smoothing"),
                 anchor_t: small("anchor_t"),
+                ..LossOptions::default()
             },
             augmentation: Augmentation {
                 mosaic: small("mosaic"),

@@ -1,21 +1,26 @@
-//! What a hyper-parameter file says about the loss, beside the gains of its terms.
+//! What of the loss can be chosen.
 
 use serde::{Deserialize, Serialize};
 
-/// Variants of the loss; the default is the reference's (attridet.md, 8.3 and 8.4).
+use super::AttributeLoss;
+
+/// Choices beside the gains; the defaults are the reference's (attridet.md, 8.3 and 8.4).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct LossOptions {
-    /// Focal exponent of objectness and classes, 0..=10; 0 = plain cross-entropy.
+    /// Exponent of the focal loss on objectness and classes, 0 or more; 0 = off.
     pub fl_gamma: f64,
-    /// Weight of the positive side of the classes' cross-entropy, above 0.
+    /// Weight of the positive side of the class term, above 0.
     pub cls_pw: f64,
-    /// Weight of the positive side of the objectness' cross-entropy, above 0.
+    /// Weight of the positive side of the objectness term, above 0.
     pub obj_pw: f64,
-    /// Share of the truth that is given to the other classes, 0..1.
+    /// How much of a class' certainty is given to the others, 0 to 1.
     pub label_smoothing: f64,
-    /// Largest ratio between a cell's side and a prior box's, either way, above 1.
+    /// Largest ratio between a cell's side and the prior box's, either way, above 1.
     pub anchor_t: f32,
+    /// How attributes are judged.
+    #[serde(default)]
+    pub attribute: AttributeLoss,
 }
 
 impl Default for LossOptions {
@@ -26,6 +31,7 @@ impl Default for LossOptions {
             obj_pw: 1.0,
             label_smoothing: 0.0,
             anchor_t: 4.0,
+            attribute: AttributeLoss::CrossEntropy,
         }
     }
 }
