@@ -111,7 +111,10 @@ fn stages(side: u32) {
 /// Seconds that this thread was on a core, as Linux counts them.
 fn cpu_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
-    let nanoseconds = text.split(' ').next().and_then(|first| first.parse::<f64>().ok());
+    let nanoseconds = text
+        .split(' ')
+        .next()
+        .and_then(|first| first.parse::<f64>().ok());
     nanoseconds.expect("three numbers") / 1e9
 }
 

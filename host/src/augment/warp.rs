@@ -67,24 +67,28 @@ impl Packed {
     }
 
     /// Eight bytes from pixel `at`: the pixel, the one behind it, and two that are not looked at.
+    #[inline(always)]
     fn pair(&self, at: usize) -> u64 {
         let bytes = &self.bytes[at * 3..][..8];
         u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
     }
 
+    #[inline(always)]
     fn pixel(&self, x: usize, y: usize) -> u64 {
         let at = (y * self.size.width as usize + x) * 3;
-        let [r, g, b] = [0, 1, 2].map(|channel| u64::from(self.bytes[at + channel]));
-        r | g << 8 | b << 16
+        let pixel = &self.bytes[at..at + 3];
+        u64::from(pixel[0]) | u64::from(pixel[1]) << 8 | u64::from(pixel[2]) << 16
     }
 }
 
 /// The three low bytes, 21 bits apart: room for a weighted sum of each.
+#[inline(always)]
 fn spread(pixel: u64) -> u64 {
     (pixel & 0xff) | (pixel & 0xff00) << 13 | (pixel & 0x00ff_0000) << 26
 }
 
 /// The weighted mean of left and right of two rows, and its three bytes.
+#[inline(always)]
 fn blend(top: [u64; 2], bottom: [u64; 2], wx: u64, wy: u64) -> [u8; 3] {
     const ONE: u64 = 1 << WEIGHT_BITS;
     const ROUND: u64 = 1 << (2 * WEIGHT_BITS - 1);
@@ -96,8 +100,12 @@ fn blend(top: [u64; 2], bottom: [u64; 2], wx: u64, wy: u64) -> [u8; 3] {
         + spread(bottom[0]) * below
         + spread(bottom[1]) * both
         + (ROUND | ROUND << 21 | ROUND << 42);
-    let shift = 2 * WEIGHT_BITS;
-    [sum >> shift, sum >> (21 + shift), sum >> (42 + shift)].map(|value| value as u8)
+    const SHIFT: u32 = 2 * WEIGHT_BITS;
+    [
+        (sum >> SHIFT) as u8,
+        (sum >> (21 + SHIFT)) as u8,
+        (sum >> (42 + SHIFT)) as u8,
+    ]
 }
 
 /// One row of the canvas.
@@ -224,15 +232,18 @@ impl<'a> Line<'a> {
 }
 
 /// The fraction of an index, in weights.
+#[inline(always)]
 fn weight(index: i64) -> u64 {
     u64::from(index as u32 >> (FRACTION - WEIGHT_BITS))
 }
 
 /// The value right and below of pixel `(x, y)`, edges repeated.
+#[inline(always)]
 fn clamped(picture: &Packed, x: i64, y: i64, wx: u64, wy: u64) -> [u8; 3] {
     let near = |v: i64, side: u32| v.clamp(0, i64::from(side) - 1) as usize;
-    let [left, right] = [x, x + 1].map(|x| near(x, picture.size.width));
-    let [top, bottom] = [y, y + 1].map(|y| near(y, picture.size.height));
+    let (width, height) = (picture.size.width, picture.size.height);
+    let (left, right) = (near(x, width), near(x + 1, width));
+    let (top, bottom) = (near(y, height), near(y + 1, height));
     blend(
         [picture.pixel(left, top), picture.pixel(right, top)],
         [picture.pixel(left, bottom), picture.pixel(right, bottom)],
@@ -291,7 +302,7 @@ fn draw_tilted(
             };
             [red[x], green[x], blue[x]] = rgb;
         }
-        at = [0, 1, 2].map(|k| at[k] + step[k]);
+        at = [at[0] + step[0], at[1] + step[1], at[2] + step[2]];
     }
 }
 
@@ -311,7 +322,10 @@ fn seen(size: Size, start: [f64; 3], step: [f64; 3], columns: Range<usize>) -> R
             return 0..0;
         }
     }
-    let (low, high) = ((low - 1.0).max(0.0) as usize, (high + 2.0).max(0.0) as usize);
+    let (low, high) = (
+        (low - 1.0).max(0.0) as usize,
+        (high + 2.0).max(0.0) as usize,
+    );
     let first = low.clamp(columns.start, columns.end);
     first..high.clamp(first, columns.end)
 }
