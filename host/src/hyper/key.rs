@@ -4,7 +4,7 @@
 pub(super) struct Key {
     /// YOLOv5's name, or ours.
     pub name: &'static str,
-    /// Value of the reference's "low" file.
+    /// Value of the reference's "low" file; NaN where another key decides unless this one is given.
     pub low: f64,
     legal: Legal,
 }
@@ -33,7 +33,7 @@ const fn key(name: &'static str, low: f64, legal: Legal) -> Key {
 }
 
 /// Every key: first YOLOv5's in the order of its files, then ours.
-pub(super) const KEYS: [Key; 35] = [
+pub(super) const KEYS: [Key; 37] = [
     key("lr0", 0.01, Above(0.0, 1.0)),
     key("lrf", 0.01, Within(0.0, 1.0)),
     key("momentum", 0.937, Below(0.0, 1.0)),
@@ -58,6 +58,9 @@ pub(super) const KEYS: [Key; 35] = [
     key("degrees", 0.0, Within(0.0, 180.0)),
     key("translate", 0.1, Within(0.0, 1.0)),
     key("scale", 0.5, Below(0.0, 1.0)),
+    // Ours, where one side of `scale` is not the mirror of the other.
+    key("scale_min", f64::NAN, Above(0.0, 1.0)),
+    key("scale_max", f64::NAN, Within(1.0, 4.0)),
     key("shear", 0.0, Within(0.0, 45.0)),
     key("perspective", 0.0, Within(0.0, 0.001)),
     key("flipud", 0.0, Within(0.0, 1.0)),

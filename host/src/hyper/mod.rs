@@ -51,19 +51,24 @@ pub struct HyperError {
     pub reason: String,
 }
 
-impl Default for Hyper {
+/// The numbers of a hyper-parameter file by key; what is not given has its default.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HyperValues(BTreeMap<&'static str, f64>);
+
+impl Default for HyperValues {
     /// What an empty file says.
     fn default() -> Self {
-        Self::of(&defaults())
+        let given = KEYS.iter().filter(|key| !key.low.is_nan());
+        Self(given.map(|key| (key.name, key.low)).collect())
     }
 }
 
-impl Hyper {
-    /// Reads and checks a file; the second value is what it says without effect, a line each.
+impl HyperValues {
+    /// Reads and checks a file.
     ///
     /// # Errors
     /// No such file, no YAML, an unknown key, or a value that is out of its range.
-    pub fn read(path: &Path) -> Result<(Self, Vec<String>), HyperError> {
+    pub fn read(path: &Path) -> Result<Self, HyperError> {
         let text = read_text(path, FILE_MAX).map_err(|error| HyperError {
             path: path.to_path_buf(),
             line: None,
@@ -78,8 +83,8 @@ impl Hyper {
     /// The same from the file's text; `path` is for messages.
     ///
     /// # Errors
-    /// As [`Hyper::read`].
-    pub fn parse(text: &str, path: &Path) -> Result<(Self, Vec<String>), HyperError> {
+    /// As [`HyperValues::read`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, HyperError> {
         let refuse = |line, reason| HyperError {
             path: path.to_path_buf(),
             line,
@@ -89,27 +94,63 @@ impl Hyper {
             let line = error.location().map(|at| at.line());
             refuse(line, format!("expected `key: number` lines: {error}"))
         })?;
-        let mut values = defaults();
+        let mut values = Self::default();
         for (name, value) in root.unwrap_or_default() {
             let name = name.as_str().map_or_else(|| shown(&name), str::to_owned);
             let line = line_of(text, &name);
-            let key = KEYS
-                .iter()
-                .find(|key| key.name == name)
-                .ok_or_else(|| refuse(line, format!("unknown key {name:?}; {}", near(&name))))?;
-            let value = checked(key, &value).map_err(|reason| refuse(line, reason))?;
-            values.insert(key.name, value);
+            values
+                .insert(&name, &value)
+                .map_err(|reason| refuse(line, reason))?;
         }
-        let hyper = Self::of(&values);
-        let warnings = without_effect(&values)
-            .map(|warning| format!("{}: {warning}", path.display()))
-            .collect();
-        Ok((hyper, warnings))
+        Ok(values)
     }
 
-    fn of(values: &BTreeMap<&'static str, f64>) -> Self {
+    /// Sets one number from `KEY=VALUE`.
+    ///
+    /// # Errors
+    /// Another form, an unknown key, or a value that is out of its range; in words.
+    pub fn set(&mut self, setting: &str) -> Result<(), String> {
+        let (name, value) = setting
+            .split_once('=')
+            .ok_or_else(|| format!("expected KEY=VALUE, found {setting:?}"))?;
+        let value = serde_yaml_ng::from_str(value).unwrap_or(Value::Null);
+        self.insert(name.trim(), &value)
+    }
+
+    fn insert(&mut self, name: &str, value: &Value) -> Result<(), String> {
+        let key = KEYS
+            .iter()
+            .find(|key| key.name == name)
+            .ok_or_else(|| format!("unknown key {name:?}; {}", near(name)))?;
+        self.0.insert(key.name, checked(key, value)?);
+        Ok(())
+    }
+
+    /// Settings that change nothing, each with the reason.
+    pub fn without_effect(&self) -> Vec<&'static str> {
+        without_effect(&self.0).collect()
+    }
+
+    /// Key and number, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        self.0.iter().map(|(&name, &number)| (name, number))
+    }
+}
+
+impl Default for Hyper {
+    /// What an empty file says.
+    fn default() -> Self {
+        Self::of(&HyperValues::default())
+    }
+}
+
+impl Hyper {
+    /// What the numbers mean for the trainer.
+    pub fn of(values: &HyperValues) -> Self {
+        let HyperValues(values) = values;
         let number = |name: &str| values[name];
         let small = |name: &str| values[name] as f32;
+        let either = |name: &str, scale: f64| values.get(name).copied().unwrap_or(scale) as f32;
         Self {
             schedule: Schedule {
                 lr0: number("lr0"),
@@ -141,8 +182,8 @@ impl Hyper {
                 degrees: small("degrees"),
                 translate: small("translate"),
                 scale: [
-                    (1.0 - number("scale")) as f32,
-                    (1.0 + number("scale")) as f32,
+                    either("scale_min", 1.0 - number("scale")),
+                    either("scale_max", 1.0 + number("scale")),
                 ],
                 shear: small("shear"),
                 perspective: small("perspective"),
@@ -162,10 +203,6 @@ impl Hyper {
             close_mosaic: number("close_mosaic") as usize,
         }
     }
-}
-
-fn defaults() -> BTreeMap<&'static str, f64> {
-    KEYS.iter().map(|key| (key.name, key.low)).collect()
 }
 
 /// The number of a value, within the key's range.
