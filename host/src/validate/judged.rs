@@ -12,7 +12,7 @@ use crate::checkpoint::{Checkpoint, RunState, sha256_of};
 use crate::dataset::{Dataset, Sample, Split, fingerprint};
 use crate::detections::PictureFindings;
 use crate::eval::{BATCH, Evaluator, Pipeline, Speed, Symmetry, default_workers};
-use crate::outputs::{Card, Cost};
+use crate::outputs::Card;
 use crate::plot::{PlotError, write_validation_pictures};
 use crate::score::{ScoreOptions, ScoreReport, score_samples};
 
