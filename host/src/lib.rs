@@ -5,6 +5,7 @@
 
 pub mod assign;
 pub mod augment;
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod dataset;

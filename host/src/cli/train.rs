@@ -116,11 +116,11 @@ pub struct TrainArgs {
     resume: bool,
 }
 
-fn parse_model(text: &str) -> Result<Architecture, String> {
+pub(super) fn parse_model(text: &str) -> Result<Architecture, String> {
     Architecture::yolov5(text).ok_or_else(|| format!("{text:?}, expected one of n, s, m, l, x"))
 }
 
-fn parse_side(text: &str) -> Result<u32, String> {
+pub(super) fn parse_side(text: &str) -> Result<u32, String> {
     let side = text
         .parse::<u32>()
         .ok()

@@ -2,12 +2,14 @@
 
 mod architecture;
 mod block;
+mod cost;
 mod detector;
 
 use shared::head::HeadSpec;
 
 pub use architecture::{Activation, Architecture, AttributeHead, DetectionHead, LEAKY_SLOPE, Stem};
-pub use detector::{Detector, Outputs, scaled};
+pub use cost::{Cost, cost};
+pub use detector::{Detector, Outputs, channels_last, scaled};
 
 /// Side in pixels that the default prior boxes were made for.
 const ANCHOR_CANVAS: f32 = 640.0;

@@ -13,7 +13,7 @@ use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
 use crate::dataset::{Dataset, Sample, fingerprint};
 use crate::loader::{Batch, EpochPlan, Loader};
 use crate::loss::loss;
-use crate::model::{Detector, scaled};
+use crate::model::{Detector, channels_last, scaled};
 use crate::optim::{Ema, Pace, Sgd};
 use crate::validate::{Validation, validate};
 
@@ -295,9 +295,4 @@ impl EpochLoss {
     pub(super) fn means(&self) -> [f64; 4] {
         self.sums.map(|sum| sum / self.batches.max(1) as f64)
     }
-}
-
-/// The same values with the channels innermost in memory, the layout the CPU's convolutions like best.
-fn channels_last(x: &Tensor) -> Tensor {
-    x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }
