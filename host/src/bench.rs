@@ -131,7 +131,8 @@ impl Bench {
     /// # Errors
     /// When the file cannot be written.
     pub fn save_weights(&self, path: &Path) -> Result<(), CheckpointError> {
-        self.store.save(path).map_err(|e| CheckpointError::Io {
+        let variables: Vec<_> = self.store.variables().into_iter().collect();
+        Tensor::write_safetensors(&variables, path).map_err(|e| CheckpointError::Io {
             path: path.to_path_buf(),
             source: std::io::Error::other(e.to_string()),
         })
