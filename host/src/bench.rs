@@ -142,7 +142,7 @@ impl Bench {
     pub fn train_step(&mut self) -> (f64, StepTimes) {
         let device = self.workload.device;
         let (canvases, input) = timed(device, || {
-            channels_last(&scaled(&self.canvases.to_device(device)))
+            scaled(&channels_last(&self.canvases.to_device(device)))
         });
         let (outputs, forward) = timed(device, || self.network.forward(&canvases, true));
         let (total, loss) = timed(device, || {

@@ -15,7 +15,7 @@ use shared::class::ClassTable;
 use shared::head::{HeadLevel, HeadSpec, MAX_LEVELS};
 use tch::{Kind, Tensor, nn};
 
-use crate::model::{Architecture, Detector};
+use crate::model::{Architecture, AttributeHead, Cost, Detector, RegionHead, cost};
 use crate::train::TrainPlan;
 use crate::weights::pickle::read_pt;
 
@@ -80,12 +80,36 @@ impl RunState {
         HeadSpec {
             levels: self.levels.clone(),
             n_classes: self.classes.len(),
-            value_counts: self
-                .schema
-                .value_counts()
-                .map(|count| count as u8)
-                .collect(),
+            value_counts: match self.plan.architecture.attributes {
+                AttributeHead::Dense => self.value_counts().collect(),
+                AttributeHead::Roi => Default::default(),
+            },
         }
+    }
+
+    /// Values of each attribute.
+    fn value_counts(&self) -> impl Iterator<Item = u8> {
+        self.schema.value_counts().map(|count| count as u8)
+    }
+
+    /// The network in `store`, with its attribute head if that is one of its own.
+    pub fn build(&self, store: &nn::VarStore) -> Detector {
+        let architecture = &self.plan.architecture;
+        let network = build(store, architecture, &self.head());
+        match architecture.attributes {
+            AttributeHead::Roi if !self.schema.is_empty() => {
+                let counts: Vec<u8> = self.value_counts().collect();
+                network.with_regions(RegionHead::new(&store.root(), architecture, &counts))
+            }
+            _ => network,
+        }
+    }
+
+    /// Parameters and operations of the network.
+    pub fn cost(&self) -> Cost {
+        let values: Vec<u8> = self.value_counts().collect();
+        let plan = &self.plan;
+        cost(&plan.architecture, &self.head(), &values, plan.canvas)
     }
 
     /// The version that is written now.
@@ -240,7 +264,7 @@ impl Checkpoint {
         device: tch::Device,
     ) -> Result<(nn::VarStore, Detector), CheckpointError> {
         let mut store = nn::VarStore::new(device);
-        let network = build(&store, &self.run.plan.architecture, &self.run.head());
+        let network = self.run.build(&store);
         fill(&mut store, &self.ema)?;
         Ok((store, network))
     }
@@ -282,7 +306,7 @@ pub fn sha256_of(path: &Path) -> Result<String, CheckpointError> {
         .collect())
 }
 
-/// The network in `store`.
+/// The detector in `store`, without an attribute head of its own.
 pub fn build(store: &nn::VarStore, architecture: &Architecture, head: &HeadSpec) -> Detector {
     Detector::new(&store.root(), architecture, head)
 }

@@ -21,7 +21,7 @@ use host::model::Architecture;
 use host::optim::Schedule;
 use host::picture::Picture;
 use host::score::{ScoreOptions, score_samples};
-use host::train::{Start, TrainOptions, TrainPlan, last_checkpoint, train};
+use host::train::{AttributePlan, Start, TrainOptions, TrainPlan, last_checkpoint, train};
 use host::validate::score_split;
 use shared::fit::FitKind;
 use shared::geometry::Size;
@@ -83,6 +83,7 @@ fn plan() -> TrainPlan {
             attribute: 0.25,
         },
         loss: LossOptions::default(),
+        attributes: AttributePlan::default(),
     }
 }
 

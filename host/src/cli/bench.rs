@@ -159,7 +159,7 @@ fn report(
         batch: args.batch_size,
         device: format!("{:?}", workload.device),
         threads: threads(),
-        cost: cost(&args.model, &workload.head(), workload.canvas),
+        cost: cost(&args.model, &workload.head(), &[], workload.canvas),
         losses,
         train_images_per_second: args.batch_size as f64 * 1e3 / train_ms.step.median,
         train_ms,
@@ -171,7 +171,9 @@ fn report(
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [width, height] = self.canvas;
-        let Cost { parameters, gflops } = self.cost;
+        let Cost {
+            parameters, gflops, ..
+        } = self.cost;
         writeln!(
             f,
             "{parameters} parameters, {gflops:.2} GFLOPs at {width}x{height}, {} classes; {}, {} threads",

@@ -1,19 +1,23 @@
-//! What training minimises: YOLOv5's detection loss (attridet.md, 8.3) and, per attribute, the
-//! cross-entropy over its values on the cells where it is known.
+//! What training minimises: YOLOv5's detection loss (attridet.md, 8.3) and what the attributes cost on
+//! the cells where they are known.
 
+mod asymmetric;
+mod attributes;
 mod bbox;
 mod binary;
 #[cfg(test)]
 mod golden;
 mod options;
 
+use shared::attribute::Attributes;
 use shared::geometry::Size;
 use shared::head::HeadSpec;
-use tch::{Device, IndexOp, Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::assign::{Positive, Target, positives};
 use binary::Binary;
 
+pub use attributes::{AttributeLoss, AttributeTerms, attribute_terms, knows_any};
 pub use options::LossOptions;
 
 /// Weight of the objectness of each level, finest first.
@@ -109,21 +113,19 @@ pub fn loss(
         let channels = spec.channels_per_anchor() as i64;
         let grid = spec.grid(level, canvas);
         let (gh, gw) = (i64::from(grid.height), i64::from(grid.width));
-        let raw = head.view([batch, anchors, channels, gh, gw]);
-        let objectness_logits = raw.select(2, 4);
-        let mut objectness_truth = Tensor::zeros([batch, anchors, gh, gw], (Kind::Float, device));
+        // A row a prior box: no copy where the network has computed with the channels innermost.
+        let all = head.permute([0, 2, 3, 1]).reshape([-1, channels]);
+        let objectness_logits = all.select(1, 4);
+        let mut objectness_truth = Tensor::zeros(objectness_logits.size(), (Kind::Float, device));
         let found = positives(spec, level, canvas, targets, options.anchor_t);
         if !found.is_empty() {
-            let index = flat_indices(&found, [anchors, gh, gw]);
-            let rows = raw
-                .permute([0, 1, 3, 4, 2])
-                .reshape([-1, channels])
-                .index_select(0, &Tensor::from_slice(&index).to_device(device));
+            let index = flat_indices(&found, [gh, gw, anchors]);
+            let rows = all.index_select(0, &Tensor::from_slice(&index).to_device(device));
             let ciou = bbox::ciou(&rows, &found, &spec.levels[level]);
             parts.bbox += (ciou.neg() + 1.0).mean(Kind::Float);
             write_objectness(&mut objectness_truth, &index, &ciou.detach());
             parts.class += class_loss(spec, &rows, &found, targets, options, class_weights);
-            parts.attribute += attribute_loss(spec, &rows, &found, targets);
+            parts.attribute += attribute_loss(spec, &rows, &found, targets, options.attribute);
         }
         let binary = Binary {
             positive_weight: options.obj_pw,
@@ -139,10 +141,10 @@ pub fn loss(
     parts
 }
 
-/// Positions in `[batch, anchors, gh, gw]`, flattened.
-fn flat_indices(found: &[Positive], [anchors, gh, gw]: [i64; 3]) -> Vec<i64> {
+/// Positions in `[batch, gh, gw, anchors]`, flattened.
+fn flat_indices(found: &[Positive], [gh, gw, anchors]: [i64; 3]) -> Vec<i64> {
     let flat = |p: &Positive| {
-        ((p.image as i64 * anchors + p.anchor as i64) * gh + p.gy as i64) * gw + p.gx as i64
+        ((p.image as i64 * gh + p.gy as i64) * gw + p.gx as i64) * anchors + p.anchor as i64
     };
     found.iter().map(flat).collect()
 }
@@ -212,25 +214,16 @@ fn class_loss(
     .mean(Kind::Float)
 }
 
-/// Mean over the attributes of the cross-entropy on the places where the attribute is known.
+/// What the attribute channels of the positives cost.
 fn attribute_loss(
     spec: &HeadSpec,
     rows: &Tensor,
     found: &[Positive],
     targets: &[Target],
+    kind: AttributeLoss,
 ) -> Tensor {
-    let device = rows.device();
-    let mut sum = Tensor::zeros([], (Kind::Float, device));
-    let mut channel = 5 + spec.n_classes as i64;
-    for (attribute, &count) in spec.value_counts.iter().enumerate() {
-        let value = |p: &Positive| Some(targets[p.target].attributes[attribute]?.index() as i64);
-        if let Some((index, values)) = known(found, device, value) {
-            let logits = rows
-                .i((.., channel..channel + i64::from(count)))
-                .index_select(0, &index);
-            sum += logits.cross_entropy_for_logits(&values);
-        }
-        channel += i64::from(count);
-    }
-    sum / spec.value_counts.len().max(1) as f64
+    let first = 5 + spec.n_classes as i64;
+    let logits = rows.narrow(1, first, spec.channels_per_anchor() as i64 - first);
+    let truths: Vec<Attributes> = found.iter().map(|p| targets[p.target].attributes).collect();
+    attribute_terms(kind, &spec.value_counts, &logits, &truths).mean()
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::AttributeLoss;
+
 /// Choices beside the gains; the defaults are the reference's (attridet.md, 8.3 and 8.4).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,6 +18,9 @@ pub struct LossOptions {
     pub label_smoothing: f64,
     /// Largest ratio between a cell's side and the prior box's, either way, above 1.
     pub anchor_t: f32,
+    /// How attributes are judged.
+    #[serde(default)]
+    pub attribute: AttributeLoss,
 }
 
 impl Default for LossOptions {
@@ -26,6 +31,7 @@ impl Default for LossOptions {
             obj_pw: 1.0,
             label_smoothing: 0.0,
             anchor_t: 4.0,
+            attribute: AttributeLoss::CrossEntropy,
         }
     }
 }

@@ -44,6 +44,8 @@ pub enum DetectionHead {
 pub enum AttributeHead {
     /// From further channels of the detection head.
     Dense,
+    /// From the backbone's features of each cell, by a network of their own.
+    Roi,
 }
 
 /// A network of the family, but for the number of classes and attributes.

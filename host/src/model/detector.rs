@@ -5,7 +5,7 @@ use tch::nn::{self, ModuleT, Path};
 use tch::{Kind, Tensor};
 
 use super::block::{C3, Conv, Sppf, Window, weight_init};
-use super::{Architecture, DetectionHead, Stem, prior_bias};
+use super::{Architecture, DetectionHead, RegionHead, Stem, prior_bias};
 
 /// What a layer does; its input is the layer before, `Concat` adds an earlier one.
 #[derive(Debug)]
@@ -33,6 +33,9 @@ pub struct Detector {
     /// True for channels of attribute logits, `[1, channels of a level, 1, 1]`; `None` when their
     /// gradient may reach the backbone.
     detached: Option<Tensor>,
+    regions: Option<RegionHead>,
+    /// The regions' loss does not reach the backbone.
+    fine_detached: bool,
 }
 
 /// What the network says of a batch.
@@ -57,11 +60,31 @@ impl Detector {
             layers,
             heads,
             detached: None,
+            regions: None,
+            fine_detached: false,
         }
     }
 
-    /// From now on attribute losses teach the attribute channels alone, not the features below.
+    /// The same network with an attribute head of its own.
+    pub fn with_regions(self, regions: RegionHead) -> Self {
+        Self {
+            regions: Some(regions),
+            ..self
+        }
+    }
+
+    /// The attribute head that reads [`Outputs::fine`]; `None` when the heads say the attributes.
+    pub fn regions(&self) -> Option<&RegionHead> {
+        self.regions.as_ref()
+    }
+
+    /// From now on attribute losses teach the attribute channels, or the regions' head, alone and not
+    /// the features below.
     pub fn detach_attributes(&mut self, head: &HeadSpec) {
+        if self.regions.is_some() {
+            self.fine_detached = true;
+            return;
+        }
         let n_attribute_channels: usize = head.value_counts.iter().map(|&n| usize::from(n)).sum();
         let n_channels = head.channels_per_anchor();
         let boxes = head.levels.first().map_or(1, |level| level.anchors.len());
@@ -101,7 +124,10 @@ impl Detector {
         let heads = self.heads.iter().zip(inputs);
         Outputs {
             heads: heads.map(|(head, x)| self.head(head, x, train)).collect(),
-            fine: FINE_MAPS.map(|layer| outputs[layer].shallow_clone()),
+            fine: FINE_MAPS.map(|layer| match self.fine_detached {
+                true => outputs[layer].detach(),
+                false => outputs[layer].shallow_clone(),
+            }),
         }
     }
 

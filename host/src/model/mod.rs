@@ -4,12 +4,14 @@ mod architecture;
 mod block;
 mod cost;
 mod detector;
+mod roi;
 
 use shared::head::HeadSpec;
 
 pub use architecture::{Activation, Architecture, AttributeHead, DetectionHead, LEAKY_SLOPE, Stem};
 pub use cost::{Cost, cost};
 pub use detector::{Detector, Outputs, channels_last, scaled};
+pub use roi::{PlacedRegion, RegionHead, region_channels};
 
 /// Side in pixels that the default prior boxes were made for.
 const ANCHOR_CANVAS: f32 = 640.0;

@@ -18,6 +18,14 @@ pub enum TrainError {
         /// Which part.
         split: &'static str,
     },
+    /// An attribute head of its own with nothing to say.
+    #[error(
+        "{name}: the roi attribute head needs attributes, the data set has none; train with --attributes dense"
+    )]
+    NoAttributes {
+        /// The data set.
+        name: String,
+    },
     /// A picture.
     #[error(transparent)]
     Picture(#[from] PictureError),

@@ -5,6 +5,7 @@ mod journal;
 mod pictures;
 mod plan;
 mod progress;
+mod regions;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use run::Run;
 
 pub use error::TrainError;
 pub use journal::{EpochRow, Journal};
-pub use plan::{Start, TrainOptions, TrainPlan};
+pub use plan::{AttributePlan, Start, TrainOptions, TrainPlan};
 pub use progress::Progress;
 
 /// Trains on the train split of `data`, chooses by its val split.

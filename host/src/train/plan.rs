@@ -40,6 +40,28 @@ pub struct TrainPlan {
     pub weights: LossWeights,
     /// Choices of the loss.
     pub loss: LossOptions,
+    /// How attributes are learned.
+    #[serde(default)]
+    pub attributes: AttributePlan,
+}
+
+/// How attributes are learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttributePlan {
+    /// Their loss also teaches the features below the attribute head.
+    pub gradient: bool,
+    /// Most cells of a batch that teach a region attribute head, above 0; the rest is counted.
+    pub regions_max: usize,
+}
+
+impl Default for AttributePlan {
+    fn default() -> Self {
+        Self {
+            gradient: true,
+            regions_max: 256,
+        }
+    }
 }
 
 /// What a run does not depend on: where it runs and what it tells.

@@ -9,6 +9,13 @@ pub enum Progress<'a> {
         /// Names.
         weights: &'a [String],
     },
+    /// Cells beyond the most that a batch may teach the attribute head with were left out.
+    LeftOut {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Cells of all its batches.
+        regions: usize,
+    },
     /// A batch is done.
     Batch {
         /// Epoch, from 1.

@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::{Tensor, nn};
 
+use super::regions::Taught;
 use super::{
     Progress, Start, TrainError, TrainOptions, TrainPlan, best_checkpoint, last_checkpoint,
     pictures, unwritten,
 };
+use crate::assign::Target;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
 use crate::dataset::{Dataset, Sample, fingerprint};
 use crate::loader::{Batch, EpochPlan, Loader};
-use crate::loss::loss;
-use crate::model::{Detector, channels_last, scaled};
+use crate::loss::{LossParts, attribute_terms, loss};
+use crate::model::{AttributeHead, Detector, channels_last, scaled};
 use crate::optim::{Ema, Pace, Sgd};
 use crate::validate::{Validation, validate};
 
@@ -42,6 +44,8 @@ pub(super) struct Run<'a> {
 pub(super) struct EpochLoss {
     sums: [f64; 4],
     batches: usize,
+    /// Cells that had no room in their batch's attribute head.
+    left_out: usize,
 }
 
 /// The state to begin with; a run to go on with must have been trained on this very data.
@@ -54,6 +58,10 @@ fn state_of(data: &Dataset, plan: TrainPlan, start: &Start) -> Result<RunState, 
             return Err(TrainError::Resume(reason));
         }
         return Ok(from.run.clone());
+    }
+    if plan.architecture.attributes == AttributeHead::Roi && data.schema.is_empty() {
+        let name = data.name.clone();
+        return Err(TrainError::NoAttributes { name });
     }
     let levels = plan.architecture.levels();
     Ok(RunState {
@@ -81,7 +89,10 @@ impl<'a> Run<'a> {
         tch::manual_seed(plan.seed as i64);
         let state = state_of(data, plan, &start)?;
         let mut store = nn::VarStore::new(options.device);
-        let network = checkpoint::build(&store, &state.plan.architecture, &state.head());
+        let mut network = state.build(&store);
+        if !state.plan.attributes.gradient {
+            network.detach_attributes(&state.head());
+        }
         let mut sgd = Sgd::new(&store, &state.plan.schedule, state.plan.batch);
         let mut unfit = Vec::new();
         let ema = match start {
@@ -129,6 +140,8 @@ impl<'a> Run<'a> {
         each: &mut impl FnMut(Progress<'_>),
     ) -> Result<EpochLoss, TrainError> {
         let plan = self.state.plan.clone();
+        // What the network leaves out by chance depends on the epoch, not on those that this process saw.
+        tch::manual_seed(plan.seed.wrapping_add((epoch as u64) << 32) as i64);
         let mut augmentation = plan.augmentation;
         if epoch + plan.close_mosaic >= plan.epochs {
             augmentation.mosaic = 0.0;
@@ -172,6 +185,12 @@ impl<'a> Run<'a> {
         if done < of {
             return Err(TrainError::Interrupted { epoch: epoch + 1 });
         }
+        if losses.left_out > 0 {
+            each(Progress::LeftOut {
+                epoch: epoch + 1,
+                regions: losses.left_out,
+            });
+        }
         Ok(losses)
     }
 
@@ -179,19 +198,22 @@ impl<'a> Run<'a> {
     fn batch(&mut self, batch: &Batch, pace: &Pace, last: bool, losses: &mut EpochLoss) {
         let plan = &self.state.plan;
         let head = self.state.head();
-        let canvases = channels_last(&scaled(&batch.canvases.to_device(self.options.device)));
-        let heads = self.network.forward(&canvases, true).heads;
+        let canvases = scaled(&channels_last(
+            &batch.canvases.to_device(self.options.device),
+        ));
+        let outputs = self.network.forward(&canvases, true);
         let weights = plan.weights.scaled(&head, plan.canvas);
         let targets = &batch.targets;
-        let parts = loss(
+        let mut parts = loss(
             &head,
             plan.canvas,
-            &heads,
+            &outputs.heads,
             targets,
             &weights,
             &plan.loss,
             None,
         );
+        losses.left_out += self.add_regions(&mut parts, &outputs.fine, targets, weights.attribute);
         let values = parts.values();
         if values.iter().all(|v| v.is_finite()) {
             parts.total().backward();
@@ -210,6 +232,28 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Adds what the region attribute head costs, if there is one; returns the cells left out.
+    fn add_regions(
+        &self,
+        parts: &mut LossParts,
+        fine: &[Tensor; 2],
+        targets: &[Target],
+        weight: f64,
+    ) -> usize {
+        let Some(head) = self.network.regions() else {
+            return 0;
+        };
+        let plan = &self.state.plan;
+        let taught = Taught::of(targets, plan.canvas, plan.attributes.regions_max);
+        if !taught.regions.is_empty() {
+            let logits = head.values(fine, &taught.regions, true);
+            let kind = plan.loss.attribute;
+            let terms = attribute_terms(kind, head.value_counts(), &logits, &taught.truths);
+            parts.attribute += terms.mean() * weight;
+        }
+        taught.left_out
+    }
+
     pub(super) fn validate(
         &self,
         val: &[&Sample],
@@ -217,7 +261,7 @@ impl<'a> Run<'a> {
     ) -> Result<Validation, TrainError> {
         let mut store = nn::VarStore::new(self.options.device);
         let head = self.state.head();
-        let network = checkpoint::build(&store, &self.state.plan.architecture, &head);
+        let network = self.state.build(&store);
         checkpoint::fill(&mut store, self.ema.shadow())?;
         Ok(validate(
             &network,
