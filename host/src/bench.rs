@@ -131,11 +131,15 @@ impl Bench {
     /// # Errors
     /// When the file cannot be written.
     pub fn save_weights(&self, path: &Path) -> Result<(), CheckpointError> {
-        let variables: Vec<_> = self.store.variables().into_iter().collect();
-        Tensor::write_safetensors(&variables, path).map_err(|e| CheckpointError::Io {
+        let io = |source| CheckpointError::Io {
             path: path.to_path_buf(),
-            source: std::io::Error::other(e.to_string()),
-        })
+            source,
+        };
+        // Opened here, because the error of the writer below has lost its kind.
+        std::fs::File::create(path).map_err(io)?;
+        let variables: Vec<_> = self.store.variables().into_iter().collect();
+        Tensor::write_safetensors(&variables, path)
+            .map_err(|e| io(std::io::Error::other(e.to_string())))
     }
 
     /// One training step on the batch; the loss that was differentiated, and the times.
@@ -266,6 +270,10 @@ mod tests {
         });
         let path = Path::new("/nowhere/weights.safetensors");
         let error = bench.save_weights(path).unwrap_err();
-        assert!(error.to_string().starts_with("/nowhere/weights"), "{error}");
+        let chain = format!("{:#}", anyhow::Error::from(error));
+        assert_eq!(
+            chain,
+            "/nowhere/weights.safetensors: No such file or directory (os error 2)"
+        );
     }
 }
