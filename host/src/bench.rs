@@ -10,8 +10,8 @@ use shared::head::HeadSpec;
 use tch::{Cuda, Device, Tensor, nn};
 
 use crate::assign::Target;
-use crate::checkpoint::{CheckpointError, build};
-use crate::loss::{LossOptions, LossWeights, loss};
+use crate::checkpoint::{CheckpointError, build, seeded};
+use crate::loss::{Given, LossOptions, LossWeights, loss};
 use crate::model::{Architecture, Detector, channels_last, scaled};
 use crate::optim::{Ema, Pace, Schedule, Sgd};
 
@@ -109,10 +109,11 @@ pub struct Bench {
 impl Bench {
     /// Builds the network and the batch.
     pub fn new(workload: Workload) -> Self {
-        tch::manual_seed(workload.seed);
         let store = nn::VarStore::new(workload.device);
         let head = workload.head();
-        let network = build(&store, &workload.architecture, &head);
+        let network = seeded(workload.seed, || {
+            build(&store, &workload.architecture, &head)
+        });
         Self {
             sgd: Sgd::new(&store, &Schedule::default(), workload.batch),
             ema: Ema::new(&store),
@@ -151,16 +152,16 @@ impl Bench {
         let (outputs, forward) = timed(device, || self.network.forward(&canvases, true));
         let (total, loss) = timed(device, || {
             let canvas = self.workload.canvas;
-            loss(
-                &self.head,
+            let given = Given {
+                spec: &self.head,
                 canvas,
-                &outputs.heads,
-                &self.targets,
-                &GAINS.scaled(&self.head, canvas),
-                &LossOptions::default(),
-                None,
-            )
-            .total()
+                targets: &self.targets,
+                options: &LossOptions::default(),
+                class_weights: None,
+                regions: None,
+            };
+            let weights = GAINS.scaled(&self.head, canvas);
+            loss(&given, &outputs.heads, &weights).total()
         });
         let ((), backward) = timed(device, || total.backward());
         let ((), optimizer) = timed(device, || {

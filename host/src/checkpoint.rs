@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -21,6 +22,8 @@ use crate::weights::pickle::read_pt;
 
 /// Key of [`RunState`] in the file's metadata.
 const RUN_KEY: &str = "leukoscope.run";
+/// Before the names of the running mean's tensors.
+const EMA_PREFIX: &str = "ema.";
 /// The version this code writes and the newest it reads.
 const VERSION: u32 = 2;
 
@@ -92,17 +95,20 @@ impl RunState {
         self.schema.value_counts().map(|count| count as u8)
     }
 
-    /// The network in `store`, with its attribute head if that is one of its own.
+    /// The network in `store`, with its attribute head if that is one of its own, with the random
+    /// weights of the plan's seed.
     pub fn build(&self, store: &nn::VarStore) -> Detector {
         let architecture = &self.plan.architecture;
-        let network = build(store, architecture, &self.head());
-        match architecture.attributes {
-            AttributeHead::Roi if !self.schema.is_empty() => {
-                let counts: Vec<u8> = self.value_counts().collect();
-                network.with_regions(RegionHead::new(&store.root(), architecture, &counts))
+        seeded(self.plan.seed as i64, || {
+            let network = build(store, architecture, &self.head());
+            match architecture.attributes {
+                AttributeHead::Roi if !self.schema.is_empty() => {
+                    let counts: Vec<u8> = self.value_counts().collect();
+                    network.with_regions(RegionHead::new(&store.root(), architecture, &counts))
+                }
+                _ => network,
             }
-            _ => network,
-        }
+        })
     }
 
     /// Parameters and operations of the network.
@@ -270,14 +276,15 @@ impl Checkpoint {
     }
 }
 
-/// The weights to start a training from: the running mean of one of our checkpoints, or those of a
-/// Python checkpoint of the family (`.pt`), read without executing anything.
+/// The weights to start a training from: the running mean of one of our checkpoints of any version,
+/// the tensors of any other `.safetensors`, or those of a Python checkpoint of the family (`.pt`),
+/// read without executing anything.
 ///
 /// # Errors
 /// When the file cannot be read or is neither.
 pub fn weights_of(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
     if path.extension().is_none_or(|extension| extension != "pt") {
-        return Checkpoint::load(path).map(|checkpoint| checkpoint.ema);
+        return safetensors_of(path);
     }
     let foreign = read_pt(path).map_err(|error| CheckpointError::Weights(error.to_string()))?;
     let named = foreign.tensors.iter().map(|(name, shape, values)| {
@@ -290,20 +297,57 @@ pub fn weights_of(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointErr
     Ok(named.collect())
 }
 
+fn safetensors_of(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
+    let file = fs::read(path).map_err(|source| CheckpointError::Io {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let tensors = SafeTensors::deserialize(&file).map_err(|e| CheckpointError::Format {
+        path: path.to_path_buf(),
+        reason: format!("expected .safetensors or .pt weights: {e}"),
+    })?;
+    let ours = tensors.iter().any(|(name, _)| name.starts_with(EMA_PREFIX));
+    let mut out = BTreeMap::new();
+    for (name, view) in tensors.iter() {
+        let name = match name.strip_prefix(EMA_PREFIX) {
+            Some(rest) => rest,
+            None if ours => continue,
+            None => name,
+        };
+        // Counters and the like are no weights.
+        if let Some(tensor) = tensor(&view) {
+            out.insert(name.to_owned(), tensor);
+        }
+    }
+    Ok(out)
+}
+
 /// Hash of a file, hexadecimal.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn sha256_of(path: &Path) -> Result<String, CheckpointError> {
-    use sha2::{Digest, Sha256};
     let bytes = fs::read(path).map_err(|source| CheckpointError::Io {
         path: path.to_path_buf(),
         source,
     })?;
-    Ok(Sha256::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(sha256_hex(&bytes))
+}
+
+/// Hash of some bytes, hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What `draw` gives when torch's generator begins with `seed`.
+pub fn seeded<T>(seed: i64, draw: impl FnOnce() -> T) -> T {
+    // The generator belongs to the process: between seeding and drawing nobody else may draw.
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let _held = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    tch::manual_seed(seed);
+    draw()
 }
 
 /// The detector in `store`, without an attribute head of its own.
@@ -375,15 +419,14 @@ fn bytes(tensor: &Tensor) -> Vec<u8> {
         .collect()
 }
 
+/// A tensor of 32-bit floats; `None` for whole numbers and rarer kinds.
 fn tensor(view: &TensorView<'_>) -> Option<Tensor> {
-    if view.dtype() != Dtype::F32 {
-        return None;
-    }
-    let values: Vec<f32> = view
-        .data()
-        .chunks_exact(4)
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect();
+    let kind = match view.dtype() {
+        Dtype::F32 => Kind::Float,
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        _ => return None,
+    };
     let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-    Some(Tensor::from_slice(&values).view(shape.as_slice()))
+    Some(Tensor::from_data_size(view.data(), &shape, kind).to_kind(Kind::Float))
 }

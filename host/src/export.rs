@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use heapless::String as Fixed;
 use shared::contract::{
-    CONTRACT_VERSION, GoldenCell, GoldenField, MAX_GOLDEN_CELLS, ModelContract, Precision,
+    self, CONTRACT_VERSION, GoldenCell, GoldenField, MAX_GOLDEN_CELLS, ModelContract, Precision,
     Provenance, fnv1a, golden_spec,
 };
 use shared::geometry::Size;
@@ -12,9 +12,11 @@ use shared::head::Thresholds;
 use shared::phantom::{MAX_WHITE_CELLS, PhantomCell, draw_field};
 use shared::pixels::RgbViewMut;
 
-use crate::checkpoint::{Checkpoint, floats};
+use crate::checkpoint::{Checkpoint, floats, sha256_hex};
 use crate::eval::Evaluator;
-use crate::onnx::{OnnxError, Yolov5Spec, yolov5_bytes};
+use crate::model::{AttributeHead, DetectionHead, region_channels};
+use crate::onnx::regions::PREFIX;
+use crate::onnx::{HeadLayers, OnnxError, Yolov5Spec, regions_bytes, yolov5_bytes};
 use crate::picture::Picture;
 use crate::weights::NamedTensors;
 
@@ -46,6 +48,7 @@ pub fn contract_of(
         levels: run.levels.clone(),
         classes: run.classes.clone(),
         attributes: run.schema.clone(),
+        attribute_head: attribute_head(checkpoint)?,
         thresholds,
         precision: Precision::Float32,
         provenance: Provenance {
@@ -85,21 +88,70 @@ pub fn onnx_of(checkpoint: &Checkpoint, contract: &ModelContract) -> Result<Vec<
     let run = &checkpoint.run;
     let head = run.head();
     let architecture = &run.plan.architecture;
-    let outputs = |level: usize| head.levels[level].anchors.len() * head.channels_per_anchor();
+    let widths = architecture.widths().map(|c| c as usize);
+    let layers = match architecture.detection {
+        DetectionHead::Anchor => HeadLayers::Anchor {
+            n_outputs: std::array::from_fn(|level| head.channels(level)),
+        },
+        DetectionHead::AnchorFree => HeadLayers::AnchorFree {
+            width: widths[2],
+            repeats: architecture.branch_repeats(),
+            n_classes_and_values: head.n_classes + head.n_values(),
+        },
+    };
     let spec = Yolov5Spec {
-        widths: architecture.widths().map(|c| c as usize),
+        widths,
         backbone_repeats: [3, 6, 9, 3].map(|n| architecture.repeats(n)),
         neck_repeats: architecture.repeats(3),
         activation: architecture.activation,
         stem: architecture.stem,
-        n_outputs: std::array::from_fn(outputs),
+        head: layers,
+        fine_outputs: contract.regions().is_some(),
     };
+    yolov5_bytes(
+        &spec,
+        contract,
+        &tensors_of(checkpoint, |name| !name.starts_with(PREFIX))?,
+    )
+}
+
+/// The second file of a model whose attributes are read from regions; `None` for others.
+///
+/// # Errors
+/// When a weight is missing or not finite.
+pub fn regions_onnx_of(checkpoint: &Checkpoint) -> Result<Option<Vec<u8>>, OnnxError> {
+    let run = &checkpoint.run;
+    if run.plan.architecture.attributes != AttributeHead::Roi {
+        return Ok(None);
+    }
+    let channels: i64 = region_channels(&run.plan.architecture).iter().sum();
+    let n_values = run.schema.value_counts().sum();
+    let tensors = tensors_of(checkpoint, |name| name.starts_with(PREFIX))?;
+    regions_bytes(channels as usize, n_values, &tensors).map(Some)
+}
+
+/// Where the contract says that attributes are read, with the hash of the second file.
+fn attribute_head(checkpoint: &Checkpoint) -> anyhow::Result<contract::AttributeHead> {
+    let Some(bytes) = regions_onnx_of(checkpoint)? else {
+        return Ok(contract::AttributeHead::Dense);
+    };
+    Ok(contract::AttributeHead::Roi(contract::RegionHead {
+        channels: region_channels(&checkpoint.run.plan.architecture).map(|n| n as u16),
+        sha256: fixed(&sha256_hex(&bytes), "hash")?,
+    }))
+}
+
+/// The running mean of the weights whose names are `wanted`.
+fn tensors_of(
+    checkpoint: &Checkpoint,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<NamedTensors, OnnxError> {
     let mut tensors = NamedTensors::new();
-    for (name, tensor) in &checkpoint.ema {
+    for (name, tensor) in checkpoint.ema.iter().filter(|(name, _)| wanted(name)) {
         let shape: Vec<usize> = tensor.size().iter().map(|&n| n as usize).collect();
         tensors.insert(name, shape, floats(tensor))?;
     }
-    yolov5_bytes(&spec, contract, &tensors)
+    Ok(tensors)
 }
 
 fn golden_field(

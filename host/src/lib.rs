@@ -4,9 +4,11 @@
 //! two files only, the ONNX model with its contract and `detections.jsonl`.
 
 pub mod allocator;
+pub mod anchors;
 pub mod assign;
 pub mod augment;
 pub mod bench;
+pub mod cache;
 pub mod checkpoint;
 pub mod cli;
 pub mod dataset;
@@ -15,11 +17,13 @@ pub mod device;
 pub mod eval;
 pub mod exit;
 pub mod export;
+pub mod hyper;
 pub mod loader;
 pub mod loss;
 pub mod model;
 pub mod onnx;
 pub mod optim;
+pub mod outputs;
 pub mod picture;
 pub mod score;
 pub mod train;

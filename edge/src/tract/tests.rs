@@ -1,3 +1,6 @@
+use shared::attribute::AttributeSchema;
+use shared::contract::RegionHead;
+
 use super::*;
 use crate::fixture::{TINY, and_contract, changed, with_contract};
 
@@ -126,13 +129,17 @@ fn a_newer_contract_asks_for_an_update_even_with_unknown_fields() {
     let text = refused(&with_contract(r#"{"version": 7, "wings": 2}"#));
     assert_eq!(
         text,
-        "m.onnx: contract: contract version 7, this software reads 1 to 1: update it"
+        "m.onnx: contract: contract version 7, this software reads 1 to 2: update it"
     );
     let text = refused(&with_contract(r#"{"version": 1, "wings": 2}"#));
     assert!(
         text.starts_with("m.onnx: contract cannot be read: unknown field `wings`"),
         "{text}"
     );
+}
+
+fn tiny_attributes() -> AttributeSchema {
+    AttributeSchema::new([("nucleolus", &["inconspicuous", "prominent"][..])]).unwrap()
 }
 
 #[test]
@@ -158,6 +165,17 @@ fn a_contract_that_is_not_that_of_the_graph_is_refused() {
                 contract.levels.pop();
             }),
             expected: "m.onnx: 3 outputs, the contract says 2",
+        },
+        Case {
+            bytes: changed(|contract| {
+                contract.attribute_head = shared::contract::AttributeHead::Roi(RegionHead {
+                    channels: [8, 16],
+                    sha256: "0".repeat(64).as_str().try_into().unwrap(),
+                });
+                contract.version = shared::contract::CONTRACT_VERSION;
+                contract.attributes = tiny_attributes();
+            }),
+            expected: "m.onnx: 3 outputs, the contract says 5",
         },
         Case {
             bytes: changed(|contract| contract.thresholds.score = 2.0),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use shared::geometry::Size;
 
 use super::say;
-use super::train::{parse_model, parse_side};
+use super::train_args::parse_side;
 use crate::bench::{Bench, StepTimes, Workload, threads};
 use crate::device;
 use crate::exit::Usage;
@@ -51,6 +51,10 @@ pub struct BenchArgs {
     /// For machines.
     #[arg(long)]
     json: bool,
+}
+
+fn parse_model(text: &str) -> Result<Architecture, String> {
+    Architecture::yolov5(text).ok_or_else(|| format!("{text:?}, expected n, s, m, l or x"))
 }
 
 /// Of the times of one part, milliseconds.

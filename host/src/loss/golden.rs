@@ -10,7 +10,7 @@ use tch::{Device, Kind, nn};
 use crate::bench::{formula_canvases, formula_targets};
 use crate::checkpoint::{build, fill, floats, weights_of};
 use crate::dataset::real_data::wbc_data;
-use crate::loss::{LossOptions, LossWeights, loss};
+use crate::loss::{Given, LossOptions, LossWeights, loss};
 use crate::model::{Architecture, Detector, scaled};
 
 /// Sum of absolute values, sampled positions in `[1, 3, g, g, 85]`, their values; strides 8, 16, 32.
@@ -187,15 +187,15 @@ fn loss_and_gradients_are_the_reference_s() {
         class: 0.5,
         attribute: 0.0,
     };
-    let parts = loss(
-        &head,
-        CANVAS,
-        &heads,
-        &targets,
-        &weights,
-        &LossOptions::default(),
-        None,
-    );
+    let given = Given {
+        spec: &head,
+        canvas: CANVAS,
+        targets: &targets,
+        options: &LossOptions::default(),
+        class_weights: None,
+        regions: None,
+    };
+    let parts = loss(&given, &heads, &weights);
     let [bbox, objectness, class, _] = parts.values();
     for (name, got, expected) in [
         ("box", bbox, 0.09526609629392624),

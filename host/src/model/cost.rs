@@ -5,6 +5,7 @@ use shared::geometry::Size;
 use shared::head::HeadSpec;
 use shared::roi::{COLUMNS, ROWS};
 
+use super::anchor_free::BOX_CHANNELS;
 use super::{Architecture, AttributeHead, DetectionHead, Stem, roi};
 
 /// Parameters and operations of a network.
@@ -36,6 +37,7 @@ pub fn cost(
     tally.neck(architecture, canvas);
     match architecture.detection {
         DetectionHead::Anchor => tally.anchor_head(architecture, head, canvas),
+        DetectionHead::AnchorFree => tally.anchor_free_head(architecture, head, canvas),
     }
     let mut per_cell = Tally::default();
     match architecture.attributes {
@@ -148,6 +150,22 @@ impl Tally {
         }
     }
 
+    /// Layer 24, decoupled: a 1x1 stem, two branches and their 1x1 convolutions a level.
+    fn anchor_free_head(&mut self, architecture: &Architecture, head: &HeadSpec, canvas: Size) {
+        let [_, _, width, c512, c1024] = architecture.widths();
+        let n_class_channels = (head.n_classes + head.n_values()) as i64;
+        for (level, c_in) in head.levels.iter().zip([width, c512, c1024]) {
+            let grid = grid(canvas, level.stride);
+            self.conv([c_in, width], 1, grid);
+            for c_out in [BOX_CHANNELS as i64, n_class_channels] {
+                for _ in 0..architecture.branch_repeats() {
+                    self.conv([width, width], 3, grid);
+                }
+                self.biased([width, c_out], 1, grid);
+            }
+        }
+    }
+
     /// The attribute head of one region: each convolution is followed by a halving.
     fn region_head(&mut self, architecture: &Architecture, values: &[u8]) {
         let [c1, c2, c3] = roi::CHANNELS;
@@ -178,6 +196,7 @@ mod tests {
     use tch::{Device, nn};
 
     use super::*;
+    use crate::checkpoint::seeded;
     use crate::model::{Activation, Detector};
 
     fn head(architecture: &Architecture, value_counts: &[u8]) -> HeadSpec {
@@ -227,20 +246,25 @@ mod tests {
 
     #[test]
     fn the_walk_counts_what_the_network_has() {
-        for stem in [Stem::Conv6, Stem::Patch4] {
+        for (stem, detection) in [
+            (Stem::Conv6, DetectionHead::Anchor),
+            (Stem::Patch4, DetectionHead::Anchor),
+            (Stem::Conv6, DetectionHead::AnchorFree),
+        ] {
             let architecture = Architecture {
                 depth: 0.67,
                 width: 0.3,
                 activation: Activation::Relu,
                 stem,
+                detection,
                 ..Architecture::yolov5("n").unwrap()
             };
             let head = head(&architecture, &[2, 3, 4]);
             let store = nn::VarStore::new(Device::Cpu);
-            Detector::new(&store.root(), &architecture, &head);
+            seeded(0, || Detector::new(&store.root(), &architecture, &head));
             let counted: usize = store.trainable_variables().iter().map(|v| v.numel()).sum();
             let walked = cost(&architecture, &head, &[], Size::new(320, 320)).parameters;
-            assert_eq!(walked, counted as u64, "{stem:?}");
+            assert_eq!(walked, counted as u64, "{stem:?}, {detection:?}");
         }
     }
 

@@ -1,9 +1,11 @@
 //! The networks, as `tch` modules whose variables are called like YOLOv5's state dict.
 
+mod anchor_free;
 mod architecture;
 mod block;
 mod cost;
 mod detector;
+mod predictor;
 mod roi;
 
 use shared::head::HeadSpec;
@@ -11,7 +13,7 @@ use shared::head::HeadSpec;
 pub use architecture::{Activation, Architecture, AttributeHead, DetectionHead, LEAKY_SLOPE, Stem};
 pub use cost::{Cost, cost};
 pub use detector::{Detector, Outputs, channels_last, scaled};
-pub use roi::{PlacedRegion, RegionHead, region_channels};
+pub use roi::{PlacedRegion, RegionHead, region_channels, roi_align};
 
 /// Side in pixels that the default prior boxes were made for.
 const ANCHOR_CANVAS: f32 = 640.0;

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use shared::class::ClassTable;
 use shared::contract::{CONTRACT_KEY, ModelContract};
+use shared::roi::STRIDES;
 
 use super::{ElementType, Graph, OnnxError, Value};
 
@@ -74,13 +75,27 @@ fn check_promise(graph: &Graph, contract: &ModelContract) -> Result<(), OnnxErro
     let expected = vec![vec![1, 3, canvas.height as usize, canvas.width as usize]];
     compare("inputs", &expected, graph, graph.inputs(), ElementType::U8)?;
     let head = contract.head();
-    let expected: Vec<Vec<usize>> = (0..head.levels.len())
+    let mut expected: Vec<Vec<usize>> = (0..head.levels.len())
         .map(|level| {
             let grid = head.grid(level, canvas);
-            let channels = head.levels[level].anchors.len() * head.channels_per_anchor();
-            vec![1, channels, grid.height as usize, grid.width as usize]
+            vec![
+                1,
+                head.channels(level),
+                grid.height as usize,
+                grid.width as usize,
+            ]
         })
         .collect();
+    let maps = contract.regions().map(|regions| regions.channels);
+    expected.extend(
+        maps.iter()
+            .flatten()
+            .zip(STRIDES)
+            .map(|(&channels, stride)| {
+                let map = contract.region_map(stride);
+                vec![1, channels.into(), map.height as usize, map.width as usize]
+            }),
+    );
     compare(
         "outputs",
         &expected,
@@ -234,9 +249,9 @@ mod tests {
         assert!(cut.starts_with("contract: EOF while parsing"), "{cut}");
         let newer = changed(|entries| {
             let newer = format!("\"version\":{}", CONTRACT_VERSION + 1);
-            entries[0].value = entries[0].value.replacen("\"version\":1", &newer, 1);
+            entries[0].value = entries[0].value.replacen("\"version\":2", &newer, 1);
         });
-        let expected = "contract: contract version 2, this software reads 1 to 1: update it";
+        let expected = "contract: contract version 3, this software reads 1 to 2: update it";
         assert_eq!(newer, Err(expected.to_owned()));
     }
 }

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tch::{Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 
 use super::regions::Taught;
 use super::{
-    Progress, Start, TrainError, TrainOptions, TrainPlan, best_checkpoint, last_checkpoint,
-    pictures, unwritten,
+    Balance, Progress, Start, TrainError, TrainOptions, TrainPlan, best_checkpoint,
+    last_checkpoint, pictures, unwritten,
 };
-use crate::assign::Target;
+use crate::anchors::{Levels, check_anchors, sizes_on_canvas};
+use crate::augment::Rng;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
-use crate::dataset::{Dataset, Sample, fingerprint};
+use crate::dataset::{Dataset, Sample, Split, class_weights, fingerprint};
 use crate::loader::{Batch, EpochPlan, Loader};
-use crate::loss::{LossParts, attribute_terms, loss};
+use crate::loss::{Given, Regions, loss};
 use crate::model::{AttributeHead, Detector, channels_last, scaled};
 use crate::optim::{Ema, Pace, Sgd};
 use crate::validate::{Validation, validate};
@@ -25,6 +26,9 @@ const GRADIENT_NORM_MAX: f64 = 10.0;
 /// Batches with a loss or gradient that is no number, after which training stops.
 const NOT_FINITE_MAX: usize = 20;
 
+/// Numbers for the attribute head's dropout; the loader takes the last stream and those from 0 on.
+const DROPOUT_STREAM: u64 = u64::MAX - 1;
+
 /// A run in progress.
 pub(super) struct Run<'a> {
     options: &'a TrainOptions,
@@ -33,9 +37,13 @@ pub(super) struct Run<'a> {
     network: Detector,
     sgd: Sgd,
     ema: Ema,
+    /// `[classes]`, where the plan weighs them.
+    class_weights: Option<Tensor>,
     /// Batches since the last step.
     gathered: usize,
     not_finite: usize,
+    /// What the attribute head leaves out; of the epoch alone, so that a resumed run leaves out the same.
+    dropout: Rng,
     stop: &'a AtomicBool,
 }
 
@@ -49,7 +57,12 @@ pub(super) struct EpochLoss {
 }
 
 /// The state to begin with; a run to go on with must have been trained on this very data.
-fn state_of(data: &Dataset, plan: TrainPlan, start: &Start) -> Result<RunState, TrainError> {
+fn state_of(
+    data: &Dataset,
+    plan: TrainPlan,
+    start: &Start,
+    tell: &mut impl FnMut(Progress<'_>),
+) -> Result<RunState, TrainError> {
     let data_fingerprint = fingerprint(data)?;
     if let Start::Resume(from) = start {
         let trained_on = &from.run.data_fingerprint;
@@ -63,7 +76,7 @@ fn state_of(data: &Dataset, plan: TrainPlan, start: &Start) -> Result<RunState, 
         let name = data.name.clone();
         return Err(TrainError::NoAttributes { name });
     }
-    let levels = plan.architecture.levels();
+    let levels = levels_of(data, &plan, tell);
     Ok(RunState {
         version: RunState::version(),
         software: format!("leuko-host {}", env!("CARGO_PKG_VERSION")),
@@ -78,6 +91,22 @@ fn state_of(data: &Dataset, plan: TrainPlan, start: &Start) -> Result<RunState, 
     })
 }
 
+/// The family's outputs, with prior boxes made for the training cells where the family's fit them
+/// badly and the plan allows it.
+fn levels_of(data: &Dataset, plan: &TrainPlan, tell: &mut impl FnMut(Progress<'_>)) -> Levels {
+    let levels = plan.architecture.levels();
+    let has_anchors = levels.iter().any(|level| !level.anchors.is_empty());
+    if !has_anchors || !plan.autoanchor {
+        return levels;
+    }
+    let train = |sample: &&Sample| sample.split == Split::Train;
+    let samples: Vec<&Sample> = data.samples.iter().filter(train).collect();
+    let sizes = sizes_on_canvas(&samples, plan.fit, plan.canvas);
+    let check = check_anchors(&sizes, &levels, plan.loss.anchor_t, plan.seed);
+    tell(Progress::Anchors { check: &check });
+    check.levels.unwrap_or(levels)
+}
+
 impl<'a> Run<'a> {
     pub(super) fn new(
         data: &Dataset,
@@ -85,20 +114,23 @@ impl<'a> Run<'a> {
         start: Start,
         options: &'a TrainOptions,
         stop: &'a AtomicBool,
-    ) -> Result<(Self, Vec<String>), TrainError> {
-        tch::manual_seed(plan.seed as i64);
-        let state = state_of(data, plan, &start)?;
+        tell: &mut impl FnMut(Progress<'_>),
+    ) -> Result<Self, TrainError> {
+        let state = state_of(data, plan, &start, tell)?;
         let mut store = nn::VarStore::new(options.device);
         let mut network = state.build(&store);
         if !state.plan.attributes.gradient {
             network.detach_attributes(&state.head());
         }
         let mut sgd = Sgd::new(&store, &state.plan.schedule, state.plan.batch);
-        let mut unfit = Vec::new();
+        let class_weights = class_weights_of(data, &state.plan, options.device);
         let ema = match start {
             Start::Nothing => Ema::new(&store),
             Start::Weights(weights) => {
-                unfit = checkpoint::fill_where_fitting(&store, &weights);
+                let unfit = checkpoint::fill_where_fitting(&store, &weights);
+                if !unfit.is_empty() {
+                    tell(Progress::Unfit { weights: &unfit });
+                }
                 Ema::new(&store)
             }
             Start::Resume(from) => {
@@ -111,20 +143,19 @@ impl<'a> Run<'a> {
                 Ema::restored(shadow.collect(), state.ema_updates)
             }
         };
-        Ok((
-            Self {
-                options,
-                state,
-                store,
-                network,
-                sgd,
-                ema,
-                gathered: 0,
-                not_finite: 0,
-                stop,
-            },
-            unfit,
-        ))
+        Ok(Self {
+            options,
+            state,
+            store,
+            network,
+            sgd,
+            ema,
+            class_weights,
+            gathered: 0,
+            not_finite: 0,
+            dropout: Rng::new(0, 0, DROPOUT_STREAM),
+            stop,
+        })
     }
 
     pub(super) fn pace(&self, at: usize, loader: &Loader<'_>) -> Pace {
@@ -140,8 +171,7 @@ impl<'a> Run<'a> {
         each: &mut impl FnMut(Progress<'_>),
     ) -> Result<EpochLoss, TrainError> {
         let plan = self.state.plan.clone();
-        // What the network leaves out by chance depends on the epoch, not on those that this process saw.
-        tch::manual_seed(plan.seed.wrapping_add((epoch as u64) << 32) as i64);
+        self.dropout = Rng::new(plan.seed, epoch as u64, DROPOUT_STREAM);
         let mut augmentation = plan.augmentation;
         if epoch + plan.close_mosaic >= plan.epochs {
             augmentation.mosaic = 0.0;
@@ -153,6 +183,8 @@ impl<'a> Run<'a> {
             batch: plan.batch,
             workers,
             augmentation,
+            rank: 0,
+            world: 1,
         };
         let of = loader.batches(plan.batch);
         let mut losses = EpochLoss::default();
@@ -203,17 +235,26 @@ impl<'a> Run<'a> {
         ));
         let outputs = self.network.forward(&canvases, true);
         let weights = plan.weights.scaled(&head, plan.canvas);
-        let targets = &batch.targets;
-        let mut parts = loss(
-            &head,
-            plan.canvas,
-            &outputs.heads,
-            targets,
-            &weights,
-            &plan.loss,
-            None,
-        );
-        losses.left_out += self.add_regions(&mut parts, &outputs.fine, targets, weights.attribute);
+        let taught = self.network.regions().map(|head| {
+            let taught = Taught::of(&batch.targets, plan.canvas, plan.attributes.regions_max);
+            losses.left_out += taught.left_out;
+            let logits = head.values(&outputs.fine, &taught.regions, Some(&mut self.dropout));
+            (head, taught, logits)
+        });
+        let regions = taught.as_ref().map(|(head, taught, logits)| Regions {
+            value_counts: head.value_counts(),
+            logits,
+            truths: &taught.truths,
+        });
+        let given = Given {
+            spec: &head,
+            canvas: plan.canvas,
+            targets: &batch.targets,
+            options: &plan.loss,
+            class_weights: self.class_weights.as_ref(),
+            regions,
+        };
+        let parts = loss(&given, &outputs.heads, &weights);
         let values = parts.values();
         if values.iter().all(|v| v.is_finite()) {
             parts.total().backward();
@@ -230,28 +271,6 @@ impl<'a> Run<'a> {
                 self.not_finite += 1;
             }
         }
-    }
-
-    /// Adds what the region attribute head costs, if there is one; returns the cells left out.
-    fn add_regions(
-        &self,
-        parts: &mut LossParts,
-        fine: &[Tensor; 2],
-        targets: &[Target],
-        weight: f64,
-    ) -> usize {
-        let Some(head) = self.network.regions() else {
-            return 0;
-        };
-        let plan = &self.state.plan;
-        let taught = Taught::of(targets, plan.canvas, plan.attributes.regions_max);
-        if !taught.regions.is_empty() {
-            let logits = head.values(fine, &taught.regions, true);
-            let kind = plan.loss.attribute;
-            let terms = attribute_terms(kind, head.value_counts(), &logits, &taught.truths);
-            parts.attribute += terms.mean() * weight;
-        }
-        taught.left_out
     }
 
     pub(super) fn validate(
@@ -326,6 +345,21 @@ impl<'a> Run<'a> {
         };
         last.save(&last_checkpoint(&self.options.out))
     }
+}
+
+/// How much each class counts in the loss, `[classes]`; `None` = all the same.
+fn class_weights_of(data: &Dataset, plan: &TrainPlan, device: Device) -> Option<Tensor> {
+    if plan.balance != Balance::Weights {
+        return None;
+    }
+    let train = |sample: &&Sample| sample.split == Split::Train;
+    let samples: Vec<&Sample> = data.samples.iter().filter(train).collect();
+    let weights = class_weights(&samples, data.classes.len());
+    Some(
+        Tensor::from_slice(&weights)
+            .to_kind(Kind::Float)
+            .to_device(device),
+    )
 }
 
 impl EpochLoss {
