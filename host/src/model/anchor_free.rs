@@ -17,7 +17,7 @@ use super::{Architecture, prior_bias};
 const SIDE_PRIOR: f32 = 4.0;
 
 /// x, y, w, h and objectness.
-const BOX_CHANNELS: usize = 5;
+pub(super) const BOX_CHANNELS: usize = 5;
 
 /// The head of one level.
 #[derive(Debug)]
