@@ -9,6 +9,7 @@ use edge::network::{HeadBuffers, Network};
 use edge::replay::{Paths, RECORDS, replay};
 use edge::tract::TractNetwork;
 use host::augment::{Augmentation, ColourJitter};
+use host::cache::CachePlan;
 use host::checkpoint::{Checkpoint, sha256_of};
 use host::dataset::{
     Dataset, PhantomLook, PhantomPlan, PhantomSchema, Sample, Split, draw_phantoms,
@@ -21,7 +22,7 @@ use host::model::{Architecture, DetectionHead};
 use host::optim::Schedule;
 use host::picture::Picture;
 use host::score::{ScoreOptions, score_samples};
-use host::train::{AttributePlan, Start, TrainOptions, TrainPlan, last_checkpoint, train};
+use host::train::{AttributePlan, Balance, Start, TrainOptions, TrainPlan, last_checkpoint, train};
 use host::validate::score_split;
 use shared::fit::FitKind;
 use shared::geometry::Size;
@@ -85,6 +86,9 @@ pub(crate) fn plan() -> TrainPlan {
         },
         loss: LossOptions::default(),
         attributes: AttributePlan::default(),
+        balance: Balance::None,
+        autoanchor: false,
+        patience: 0,
     }
 }
 
@@ -93,7 +97,8 @@ fn trained(data: &Dataset, plan: TrainPlan, validate_every: usize, out: &Path) -
         out: out.to_path_buf(),
         device: Device::Cpu,
         workers: 1,
-        cache_bytes: 64 << 20,
+        cache: CachePlan::Ram { bytes: 64 << 20 },
+        time_budget: None,
         validate_every,
     };
     let stop = AtomicBool::new(false);
