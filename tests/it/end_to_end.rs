@@ -30,7 +30,7 @@ use shared::head::Thresholds;
 use tch::Device;
 
 /// Drawn fields, eight of them, which the network shall learn by heart.
-fn fields(folder: &Path) -> Dataset {
+pub(crate) fn fields(folder: &Path) -> Dataset {
     let plan = PhantomPlan {
         fields: [8, 0, 0],
         seed: 70,
@@ -92,7 +92,12 @@ pub(crate) fn plan() -> TrainPlan {
     }
 }
 
-fn trained(data: &Dataset, plan: TrainPlan, validate_every: usize, out: &Path) -> Checkpoint {
+pub(crate) fn trained(
+    data: &Dataset,
+    plan: TrainPlan,
+    validate_every: usize,
+    out: &Path,
+) -> Checkpoint {
     let options = TrainOptions {
         out: out.to_path_buf(),
         device: Device::Cpu,
@@ -242,24 +247,25 @@ fn a_run_that_was_cut_and_resumed_is_the_run_that_was_not() {
         augmentation: Augmentation::LOW,
         ..plan()
     };
-    let straight = trained(
-        &data,
-        plan.clone(),
-        1,
-        &made(&folder.path().join("straight")),
-    );
+    cut_and_resumed_is_straight(&data, &plan, folder.path());
+}
 
-    let out = made(&folder.path().join("cut"));
+/// Trains `plan` of four epochs twice, once cut in the third; both end with the same bits.
+pub(crate) fn cut_and_resumed_is_straight(data: &Dataset, plan: &TrainPlan, folder: &Path) {
+    let straight = trained(data, plan.clone(), 1, &made(&folder.join("straight")));
+
+    let out = made(&folder.join("cut"));
     let options = TrainOptions {
         out: out.clone(),
         device: Device::Cpu,
         workers: 2,
-        cache_bytes: 0,
+        cache: CachePlan::None,
+        time_budget: None,
         validate_every: 1,
     };
     let stop = AtomicBool::new(false);
     let cut = train(
-        &data,
+        data,
         plan.clone(),
         Start::Nothing,
         &options,
@@ -278,8 +284,8 @@ fn a_run_that_was_cut_and_resumed_is_the_run_that_was_not() {
     assert_eq!(last.run.epochs_done, 2);
     stop.store(false, std::sync::atomic::Ordering::Relaxed);
     train(
-        &data,
-        plan,
+        data,
+        plan.clone(),
         Start::Resume(Box::new(last)),
         &options,
         &stop,

@@ -6,3 +6,5 @@ mod embedded;
 mod end_to_end;
 #[cfg(feature = "torch")]
 mod heads;
+#[cfg(feature = "torch")]
+mod regions;

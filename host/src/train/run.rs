@@ -11,6 +11,7 @@ use super::{
     last_checkpoint, pictures, unwritten,
 };
 use crate::anchors::{Levels, check_anchors, sizes_on_canvas};
+use crate::augment::Rng;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
 use crate::dataset::{Dataset, Sample, Split, class_weights, fingerprint};
 use crate::loader::{Batch, EpochPlan, Loader};
@@ -25,6 +26,9 @@ const GRADIENT_NORM_MAX: f64 = 10.0;
 /// Batches with a loss or gradient that is no number, after which training stops.
 const NOT_FINITE_MAX: usize = 20;
 
+/// Numbers for the attribute head's dropout; the loader takes the last stream and those from 0 on.
+const DROPOUT_STREAM: u64 = u64::MAX - 1;
+
 /// A run in progress.
 pub(super) struct Run<'a> {
     options: &'a TrainOptions,
@@ -38,6 +42,8 @@ pub(super) struct Run<'a> {
     /// Batches since the last step.
     gathered: usize,
     not_finite: usize,
+    /// What the attribute head leaves out; of the epoch alone, so that a resumed run leaves out the same.
+    dropout: Rng,
     stop: &'a AtomicBool,
 }
 
@@ -110,7 +116,6 @@ impl<'a> Run<'a> {
         stop: &'a AtomicBool,
         tell: &mut impl FnMut(Progress<'_>),
     ) -> Result<Self, TrainError> {
-        tch::manual_seed(plan.seed as i64);
         let state = state_of(data, plan, &start, tell)?;
         let mut store = nn::VarStore::new(options.device);
         let mut network = state.build(&store);
@@ -148,6 +153,7 @@ impl<'a> Run<'a> {
             class_weights,
             gathered: 0,
             not_finite: 0,
+            dropout: Rng::new(0, 0, DROPOUT_STREAM),
             stop,
         })
     }
@@ -165,8 +171,7 @@ impl<'a> Run<'a> {
         each: &mut impl FnMut(Progress<'_>),
     ) -> Result<EpochLoss, TrainError> {
         let plan = self.state.plan.clone();
-        // What the network leaves out by chance depends on the epoch, not on those that this process saw.
-        tch::manual_seed(plan.seed.wrapping_add((epoch as u64) << 32) as i64);
+        self.dropout = Rng::new(plan.seed, epoch as u64, DROPOUT_STREAM);
         let mut augmentation = plan.augmentation;
         if epoch + plan.close_mosaic >= plan.epochs {
             augmentation.mosaic = 0.0;
@@ -231,7 +236,7 @@ impl<'a> Run<'a> {
         let taught = self.network.regions().map(|head| {
             let taught = Taught::of(&batch.targets, plan.canvas, plan.attributes.regions_max);
             losses.left_out += taught.left_out;
-            let logits = head.values(&outputs.fine, &taught.regions, true);
+            let logits = head.values(&outputs.fine, &taught.regions, Some(&mut self.dropout));
             (head, taught, logits)
         });
         let regions = taught.as_ref().map(|(head, taught, logits)| Regions {
