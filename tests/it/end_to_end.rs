@@ -71,6 +71,7 @@ pub(crate) fn plan() -> TrainPlan {
             translate: 0.02,
             scale: [0.95, 1.05],
             turns: false,
+            fliplr: 0.0,
             colour: ColourJitter {
                 hue: 0.0,
                 saturation: 0.1,
