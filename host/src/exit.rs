@@ -9,6 +9,7 @@ use crate::dataset::DataError;
 use crate::detections::DetectionsError;
 use crate::device::DeviceError;
 use crate::eval::EvalError;
+use crate::hyper::HyperError;
 use crate::onnx::OnnxError;
 use crate::picture::PictureError;
 use crate::score::ScoreError;
@@ -84,7 +85,7 @@ fn kind_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(if full { 6 } else { 4 });
     }
     let kinds = [
-        (error.is::<Usage>(), 2),
+        (error.is::<Usage>() || error.is::<HyperError>(), 2),
         (
             error.is::<PictureError>() || error.is::<DetectionsError>(),
             3,

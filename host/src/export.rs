@@ -14,9 +14,9 @@ use shared::pixels::RgbViewMut;
 
 use crate::checkpoint::{Checkpoint, floats, sha256_hex};
 use crate::eval::Evaluator;
-use crate::model::{AttributeHead, region_channels};
+use crate::model::{AttributeHead, DetectionHead, region_channels};
 use crate::onnx::regions::PREFIX;
-use crate::onnx::{OnnxError, Yolov5Spec, regions_bytes, yolov5_bytes};
+use crate::onnx::{HeadLayers, OnnxError, Yolov5Spec, regions_bytes, yolov5_bytes};
 use crate::picture::Picture;
 use crate::weights::NamedTensors;
 
@@ -88,14 +88,24 @@ pub fn onnx_of(checkpoint: &Checkpoint, contract: &ModelContract) -> Result<Vec<
     let run = &checkpoint.run;
     let head = run.head();
     let architecture = &run.plan.architecture;
-    let outputs = |level: usize| head.levels[level].anchors.len() * head.channels_per_anchor();
+    let widths = architecture.widths().map(|c| c as usize);
+    let layers = match architecture.detection {
+        DetectionHead::Anchor => HeadLayers::Anchor {
+            n_outputs: std::array::from_fn(|level| head.channels(level)),
+        },
+        DetectionHead::AnchorFree => HeadLayers::AnchorFree {
+            width: widths[2],
+            repeats: architecture.branch_repeats(),
+            n_classes_and_values: head.n_classes + head.n_values(),
+        },
+    };
     let spec = Yolov5Spec {
-        widths: architecture.widths().map(|c| c as usize),
+        widths,
         backbone_repeats: [3, 6, 9, 3].map(|n| architecture.repeats(n)),
         neck_repeats: architecture.repeats(3),
         activation: architecture.activation,
         stem: architecture.stem,
-        n_outputs: std::array::from_fn(outputs),
+        head: layers,
         fine_outputs: contract.regions().is_some(),
     };
     yolov5_bytes(

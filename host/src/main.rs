@@ -7,7 +7,9 @@ use clap::Parser;
 fn main() -> ExitCode {
     // Before anything touches a tensor; the library must stay loaded as long as the process lives.
     std::mem::forget(host::device::load_cuda());
-    match host::cli::Cli::parse().run() {
+    let result = host::cli::config::expand(std::env::args_os().collect())
+        .and_then(|argv| host::cli::Cli::parse_from(argv).run());
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("leuko-host: {error:#}");

@@ -181,12 +181,12 @@ impl HeadSpec {
 
     /// Channels of one anchor, or of the one box of an anchor-free place.
     pub fn channels_per_anchor(&self) -> usize {
-        5 + self.n_classes
-            + self
-                .value_counts
-                .iter()
-                .map(|&n| usize::from(n))
-                .sum::<usize>()
+        5 + self.n_classes + self.n_values()
+    }
+
+    /// Values of all attributes.
+    pub fn n_values(&self) -> usize {
+        self.value_counts.iter().map(|&n| usize::from(n)).sum()
     }
 
     /// Grid of a level on a canvas.

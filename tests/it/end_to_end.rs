@@ -9,6 +9,7 @@ use edge::network::{HeadBuffers, Network};
 use edge::replay::{Paths, RECORDS, replay};
 use edge::tract::TractNetwork;
 use host::augment::{Augmentation, ColourJitter};
+use host::cache::CachePlan;
 use host::checkpoint::{Checkpoint, sha256_of};
 use host::dataset::{
     Dataset, PhantomLook, PhantomPlan, PhantomSchema, Sample, Split, draw_phantoms,
@@ -21,7 +22,7 @@ use host::model::Architecture;
 use host::optim::Schedule;
 use host::picture::Picture;
 use host::score::{ScoreOptions, score_samples};
-use host::train::{AttributePlan, Start, TrainOptions, TrainPlan, last_checkpoint, train};
+use host::train::{AttributePlan, Balance, Start, TrainOptions, TrainPlan, last_checkpoint, train};
 use host::validate::score_split;
 use shared::fit::FitKind;
 use shared::geometry::Size;
@@ -84,6 +85,9 @@ pub(crate) fn plan() -> TrainPlan {
         },
         loss: LossOptions::default(),
         attributes: AttributePlan::default(),
+        balance: Balance::None,
+        autoanchor: false,
+        patience: 0,
     }
 }
 
@@ -97,7 +101,8 @@ pub(crate) fn trained(
         out: out.to_path_buf(),
         device: Device::Cpu,
         workers: 1,
-        cache_bytes: 64 << 20,
+        cache: CachePlan::Ram { bytes: 64 << 20 },
+        time_budget: None,
         validate_every,
     };
     let stop = AtomicBool::new(false);
@@ -236,7 +241,8 @@ pub(crate) fn cut_and_resumed_is_straight(data: &Dataset, plan: &TrainPlan, fold
         out: out.clone(),
         device: Device::Cpu,
         workers: 2,
-        cache_bytes: 0,
+        cache: CachePlan::Ram { bytes: 0 },
+        time_budget: None,
         validate_every: 1,
     };
     let stop = AtomicBool::new(false);

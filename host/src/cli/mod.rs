@@ -1,12 +1,15 @@
 //! The command line: one file a command. Only here is printed.
 
+pub mod config;
 mod data;
 mod data_args;
 mod export;
 mod predict;
+mod progress;
 mod score;
 mod thresholds;
 mod train;
+mod train_args;
 mod val;
 
 use std::io::{self, Write};
@@ -27,7 +30,7 @@ enum Command {
     #[command(subcommand)]
     Data(data::DataCommand),
     /// Train a detector with attributes.
-    Train(Box<train::TrainArgs>),
+    Train(Box<train_args::TrainArgs>),
     /// Score a checkpoint on a split.
     Val(val::ValArgs),
     /// Find the cells of pictures and draw them.

@@ -5,7 +5,7 @@ use shared::attribute::{AttributeFindings, findings};
 use shared::head::HeadError;
 use shared::roi::{COLUMNS, ROWS, Region, STRIDES, axis_weights};
 use tch::nn::{self, Module, Path};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::Architecture;
 use super::block::weight_init;
@@ -101,6 +101,10 @@ impl RegionHead {
         regions: &[PlacedRegion],
         dropout: Option<&mut Rng>,
     ) -> Tensor {
+        if regions.is_empty() {
+            let n_values: usize = self.value_counts.iter().map(|&n| usize::from(n)).sum();
+            return Tensor::zeros([0, n_values as i64], (Kind::Float, fine[0].device()));
+        }
         let maps = fine.iter().zip(STRIDES);
         let pooled: Vec<Tensor> = maps
             .map(|(map, stride)| roi_align(map, stride, regions))

@@ -8,6 +8,7 @@ pub mod embed;
 #[cfg(test)]
 mod fixture;
 pub mod graph;
+pub mod head;
 mod ops;
 pub mod regions;
 pub(crate) mod wire;
@@ -18,8 +19,8 @@ use shared::contract::ContractError;
 use crate::weights::WeightsError;
 
 pub use embed::model_bytes;
-
 pub use graph::{ElementType, Graph, Value};
+pub use head::HeadLayers;
 pub use regions::regions_bytes;
 pub use yolov5::{Yolov5Spec, yolov5_bytes, yolov5_graph};
 

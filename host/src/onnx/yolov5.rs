@@ -9,6 +9,7 @@ use shared::geometry::Size;
 use shared::roi;
 
 use super::graph::{ElementType, Graph, Value, Window};
+use super::head::HeadLayers;
 use super::{OnnxError, model_bytes};
 use crate::model::{Activation, LEAKY_SLOPE, Stem};
 use crate::weights::NamedTensors;
@@ -38,8 +39,8 @@ pub struct Yolov5Spec {
     pub activation: Activation,
     /// How the canvas becomes the first features; [`Stem::Patch4`] has no layer 1.
     pub stem: Stem,
-    /// Channels of each output: anchors times (5 + classes + attribute values).
-    pub n_outputs: [usize; 3],
+    /// How boxes, classes and attributes are said.
+    pub head: HeadLayers,
     /// Whether the features at strides 4 and 8 are further outputs, `features_4` and `features_8`.
     pub fine_outputs: bool,
 }
@@ -48,7 +49,7 @@ pub struct Yolov5Spec {
 ///
 /// # Shapes
 /// `images` u8 `[1, 3, height, width]` → `head_8`, `head_16`, `head_32` f32
-/// `[1, n_outputs, height / stride, width / stride]`
+/// `[1, channels, height / stride, width / stride]`
 ///
 /// # Errors
 /// When a weight is missing, foreign, misshapen or not finite, or the contract promises another network.
@@ -88,7 +89,7 @@ pub fn yolov5_graph(
     let (finest, features) = net.backbone(spec, &canvas)?;
     let fine = [finest, features[0].clone()];
     let levels = net.neck(spec, features)?;
-    net.heads(spec, &levels)?;
+    net.heads(&spec.head, &levels)?;
     net.fine_outputs(spec, &fine)?;
     net.refuse_foreign()?;
     Ok(net.graph)
@@ -99,11 +100,8 @@ fn check(spec: &Yolov5Spec, canvas: Size) -> Result<(), OnnxError> {
     if spec.widths.iter().any(|&w| w == 0 || !w.is_multiple_of(2)) {
         return refuse(format!("widths {:?}, expected even numbers", spec.widths));
     }
-    if spec.n_outputs.contains(&0) {
-        return refuse(format!(
-            "outputs of {:?} channels, expected at least 1",
-            spec.n_outputs
-        ));
+    if let Some(fault) = spec.head.fault() {
+        return refuse(fault);
     }
     let coarsest = u32::from(STRIDES[2]);
     let fits = |side: u32| side > 0 && side.is_multiple_of(coarsest);
@@ -115,14 +113,14 @@ fn check(spec: &Yolov5Spec, canvas: Size) -> Result<(), OnnxError> {
 
 /// A convolution's geometry: channels out, kernel side, stride; padded by half the kernel.
 #[derive(Clone, Copy)]
-struct Conv {
-    channels: usize,
-    kernel: usize,
-    stride: usize,
+pub(super) struct Conv {
+    pub(super) channels: usize,
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
 }
 
 impl Conv {
-    fn pointwise(channels: usize) -> Self {
+    pub(super) fn pointwise(channels: usize) -> Self {
         Self {
             channels,
             kernel: 1,
@@ -140,10 +138,11 @@ impl Conv {
 }
 
 /// Features at strides 8, 16 and 32.
-type Levels = [Value; 3];
+pub(super) type Levels = [Value; 3];
 
-struct Net<'a> {
-    graph: Graph,
+/// A graph in the making and the weights it takes.
+pub(super) struct Net<'a> {
+    pub(super) graph: Graph,
     tensors: &'a NamedTensors,
     activation: Activation,
     taken: BTreeSet<String>,
@@ -211,31 +210,6 @@ impl<'a> Net<'a> {
         Ok([fine_out, middle_out, coarse_out])
     }
 
-    /// Layer 24: one convolution a level, no activation.
-    fn heads(&mut self, spec: &Yolov5Spec, levels: &Levels) -> Result<(), OnnxError> {
-        for (at, (level, &stride)) in levels.iter().zip(&STRIDES).enumerate() {
-            let name = format!("model.24.m.{at}");
-            let (n_inputs, n_outputs) = (self.channels(level)?, spec.n_outputs[at]);
-            let weight = self.take(&format!("{name}.weight"), &[n_outputs, n_inputs, 1, 1])?;
-            let bias = self.take(&format!("{name}.bias"), &[n_outputs])?;
-            let shape = [n_outputs, n_inputs, 1, 1];
-            let weight = self
-                .graph
-                .constant(&format!("{name}.weight"), &shape, weight)?;
-            let bias = self
-                .graph
-                .constant(&format!("{name}.bias"), &[n_outputs], bias)?;
-            let window = Window {
-                stride: 1,
-                padding: 0,
-            };
-            let head = format!("head_{stride}");
-            let head = self.graph.conv(&head, level, &weight, &bias, window)?;
-            self.graph.output(&head)?;
-        }
-        Ok(())
-    }
-
     /// The maps that regions are read from.
     fn fine_outputs(&mut self, spec: &Yolov5Spec, fine: &[Value; 2]) -> Result<(), OnnxError> {
         for (map, stride) in fine.iter().zip(roi::STRIDES).filter(|_| spec.fine_outputs) {
@@ -288,7 +262,12 @@ impl<'a> Net<'a> {
         self.conv(&format!("{name}.cv2"), &all, Conv::pointwise(channels))
     }
 
-    fn conv(&mut self, name: &str, input: &Value, conv: Conv) -> Result<Value, OnnxError> {
+    pub(super) fn conv(
+        &mut self,
+        name: &str,
+        input: &Value,
+        conv: Conv,
+    ) -> Result<Value, OnnxError> {
         self.conv_padded(name, input, conv, conv.kernel / 2)
     }
 
@@ -338,7 +317,7 @@ impl<'a> Net<'a> {
         }
     }
 
-    fn channels(&self, value: &Value) -> Result<usize, OnnxError> {
+    pub(super) fn channels(&self, value: &Value) -> Result<usize, OnnxError> {
         match self.graph.shape(value) {
             Some(&[_, channels, _, _]) => Ok(channels),
             other => Err(OnnxError::Mismatch {
@@ -349,7 +328,7 @@ impl<'a> Net<'a> {
         }
     }
 
-    fn take(&mut self, name: &str, shape: &[usize]) -> Result<&'a [f32], OnnxError> {
+    pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<&'a [f32], OnnxError> {
         let values = self.tensors.expect(name, shape)?;
         self.taken.insert(name.to_owned());
         Ok(values)
@@ -454,7 +433,7 @@ mod tests {
     #[test]
     fn the_maps_of_a_region_head_are_further_outputs() {
         let spec = Yolov5Spec {
-            n_outputs: [14; 3],
+            head: HeadLayers::Anchor { n_outputs: [14; 3] },
             fine_outputs: true,
             ..fixture::spec()
         };

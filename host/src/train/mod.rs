@@ -10,16 +10,16 @@ mod run;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::checkpoint::RunState;
-use crate::dataset::{Dataset, Sample, Split};
+use crate::dataset::{Dataset, RARE_BELOW, Sample, Split, repeat_factors};
 use crate::loader::Loader;
 use run::Run;
 
 pub use error::TrainError;
 pub use journal::{EpochRow, Journal};
-pub use plan::{AttributePlan, Start, TrainOptions, TrainPlan};
+pub use plan::{AttributePlan, Balance, Ended, Start, TrainOptions, TrainPlan};
 pub use progress::Progress;
 
 /// Trains on the train split of `data`, chooses by its val split.
@@ -36,7 +36,8 @@ pub fn train(
     options: &TrainOptions,
     stop: &AtomicBool,
     mut each: impl FnMut(Progress<'_>),
-) -> Result<RunState, TrainError> {
+) -> Result<(RunState, Ended), TrainError> {
+    let begun = Instant::now();
     let of = |split| data.samples.iter().filter(move |s| s.split == split);
     let train: Vec<&Sample> = of(Split::Train).collect();
     let val: Vec<&Sample> = of(Split::Val).collect();
@@ -48,13 +49,14 @@ pub fn train(
             });
         }
     }
-    let loader = Loader::new(train, plan.fit, plan.canvas, options.cache_bytes);
-    let (mut run, unfit) = Run::new(data, plan, start, options, stop)?;
-    if !unfit.is_empty() {
-        each(Progress::Unfit { weights: &unfit });
-    }
+    let loader = loader_of(train, data, &plan, options);
+    let mut run = Run::new(data, plan, start, options, stop, &mut each)?;
+    let mut longest = Duration::ZERO;
     let mut journal = Journal::open(&options.out, run.state.epochs_done).map_err(unwritten)?;
     for epoch in run.state.epochs_done..run.state.plan.epochs {
+        if let Some(ended) = ends_early(&run.state, options, begun, longest) {
+            return Ok((run.state, ended));
+        }
         let started = Instant::now();
         let losses = run.epoch(epoch, &loader, &mut each)?;
         let last = epoch + 1 == run.state.plan.epochs;
@@ -83,8 +85,44 @@ pub fn train(
             epochs: run.state.plan.epochs,
             is_best,
         });
+        longest = longest.max(started.elapsed());
     }
-    Ok(run.state)
+    Ok((run.state, Ended::Done))
+}
+
+/// Why no further epoch is begun; `longest` is the longest of this process' epochs so far.
+fn ends_early(
+    state: &RunState,
+    options: &TrainOptions,
+    begun: Instant,
+    longest: Duration,
+) -> Option<Ended> {
+    let patience = state.plan.patience;
+    let best = state.best.map_or(0, |(_, epoch)| epoch);
+    if patience > 0 && best > 0 && state.epochs_done >= best + patience {
+        return Some(Ended::NothingBetter { epochs: patience });
+    }
+    let over = |budget| begun.elapsed() + longest > budget;
+    options
+        .time_budget
+        .is_some_and(over)
+        .then_some(Ended::TimeIsUp)
+}
+
+/// The training pictures, rare ones repeated where the plan says so.
+fn loader_of<'a>(
+    samples: Vec<&'a Sample>,
+    data: &Dataset,
+    plan: &TrainPlan,
+    options: &TrainOptions,
+) -> Loader<'a> {
+    let factors = (plan.balance == Balance::Repeat)
+        .then(|| repeat_factors(&samples, data.classes.len(), RARE_BELOW));
+    let loader = Loader::new(samples, plan.fit, plan.canvas, &options.cache);
+    match factors {
+        Some(factors) => loader.repeated(&factors),
+        None => loader,
+    }
 }
 
 fn unwritten((path, source): (PathBuf, std::io::Error)) -> TrainError {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shared::fit::FitKind;
@@ -9,6 +10,7 @@ use shared::geometry::Size;
 use tch::{Device, Tensor};
 
 use crate::augment::Augmentation;
+use crate::cache::CachePlan;
 use crate::checkpoint::Checkpoint;
 use crate::loss::{LossOptions, LossWeights};
 use crate::model::Architecture;
@@ -41,8 +43,13 @@ pub struct TrainPlan {
     /// Choices of the loss.
     pub loss: LossOptions,
     /// How attributes are learned.
-    #[serde(default)]
     pub attributes: AttributePlan,
+    /// What is done for rare classes.
+    pub balance: Balance,
+    /// New prior boxes where the family's fit the cells badly.
+    pub autoanchor: bool,
+    /// Epochs without a better one after which training ends; 0 = never.
+    pub patience: usize,
 }
 
 /// How attributes are learned.
@@ -64,6 +71,32 @@ impl Default for AttributePlan {
     }
 }
 
+/// What is done for rare classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Balance {
+    /// Nothing.
+    None,
+    /// Pictures with rare classes are seen more often.
+    Repeat,
+    /// Rare classes weigh more in the loss.
+    Weights,
+}
+
+/// How a training came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every epoch is done.
+    Done,
+    /// So many epochs brought nothing better.
+    NothingBetter {
+        /// [`TrainPlan::patience`].
+        epochs: usize,
+    },
+    /// Another epoch would end after the time budget.
+    TimeIsUp,
+}
+
 /// What a run does not depend on: where it runs and what it tells.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
@@ -73,10 +106,12 @@ pub struct TrainOptions {
     pub device: Device,
     /// Threads that make batches.
     pub workers: usize,
-    /// Room for fitted pictures, bytes.
-    pub cache_bytes: usize,
+    /// Where fitted pictures are kept.
+    pub cache: CachePlan,
     /// Epochs from one validation to the next.
     pub validate_every: usize,
+    /// Time from the start after which no epoch shall end; `None` = no limit.
+    pub time_budget: Option<Duration>,
 }
 
 /// What a run begins with.

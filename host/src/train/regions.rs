@@ -1,59 +1,24 @@
-//! The cells of a batch that teach a region attribute head, and what it costs on them.
+//! The cells of a batch that teach a region attribute head.
 
 use shared::attribute::Attributes;
 use shared::geometry::Size;
-use tch::{Kind, Tensor};
 
-use super::TrainPlan;
 use crate::assign::Target;
-use crate::augment::Rng;
-use crate::loss::{attribute_terms, knows_any};
-use crate::model::{PlacedRegion, RegionHead};
-
-/// What a region attribute head costs on a batch.
-#[derive(Debug)]
-pub(super) struct Cost {
-    /// A scalar, 0 where no cell's morphology is known.
-    pub(super) loss: Tensor,
-    /// Cells beyond the most that a batch may teach the head with.
-    pub(super) left_out: usize,
-}
-
-/// # Shapes
-/// `fine` as [`Outputs::fine`](crate::model::Outputs::fine).
-pub(super) fn cost(
-    head: &RegionHead,
-    plan: &TrainPlan,
-    fine: &[Tensor; 2],
-    targets: &[Target],
-    dropout: &mut Rng,
-) -> Cost {
-    let taught = Taught::of(targets, plan.canvas, plan.attributes.regions_max);
-    let loss = if taught.regions.is_empty() {
-        Tensor::zeros([], (Kind::Float, fine[0].device()))
-    } else {
-        let logits = head.values(fine, &taught.regions, Some(dropout));
-        let (kind, counts) = (plan.loss.attribute, head.value_counts());
-        attribute_terms(kind, counts, &logits, &taught.truths).mean()
-    };
-    Cost {
-        loss,
-        left_out: taught.left_out,
-    }
-}
+use crate::loss::knows_any;
+use crate::model::PlacedRegion;
 
 /// Cells whose morphology is known, as they lie on the augmented canvases.
 #[derive(Debug)]
-struct Taught {
-    regions: Vec<PlacedRegion>,
-    truths: Vec<Attributes>,
+pub(super) struct Taught {
+    pub(super) regions: Vec<PlacedRegion>,
+    pub(super) truths: Vec<Attributes>,
     /// Cells beyond the most that a batch may have.
-    left_out: usize,
+    pub(super) left_out: usize,
 }
 
 impl Taught {
     /// At most `max` cells, spread evenly over the batch.
-    fn of(targets: &[Target], canvas: Size, max: usize) -> Self {
+    pub(super) fn of(targets: &[Target], canvas: Size, max: usize) -> Self {
         let known: Vec<&Target> = targets
             .iter()
             .filter(|target| knows_any(&target.attributes))
