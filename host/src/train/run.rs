@@ -236,8 +236,7 @@ impl<'a> Run<'a> {
         let taught = self.network.regions().map(|head| {
             let taught = Taught::of(&batch.targets, plan.canvas, plan.attributes.regions_max);
             losses.left_out += taught.left_out;
-            let dropout = Some(&mut self.dropout);
-            let logits = head.values(&outputs.fine, &taught.regions, dropout);
+            let logits = head.values(&outputs.fine, &taught.regions, Some(&mut self.dropout));
             (head, taught, logits)
         });
         let regions = taught.as_ref().map(|(head, taught, logits)| Regions {
