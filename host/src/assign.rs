@@ -4,9 +4,6 @@ use shared::attribute::Attributes;
 use shared::geometry::Size;
 use shared::head::HeadSpec;
 
-/// Largest ratio between a cell's side and the prior box's, either way.
-pub const ANCHOR_RATIO_MAX: f32 = 4.0;
-
 /// A cell on a canvas of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Target {
@@ -39,7 +36,15 @@ pub struct Positive {
 
 /// The positives of `level` on a grid of `canvas`, in the reference's order: own cell, then left,
 /// upper, right and lower neighbour; inside each by anchor, then target.
-pub fn positives(head: &HeadSpec, level: usize, canvas: Size, targets: &[Target]) -> Vec<Positive> {
+///
+/// `ratio_max` is the largest ratio between a cell's side and the prior box's, either way.
+pub fn positives(
+    head: &HeadSpec,
+    level: usize,
+    canvas: Size,
+    targets: &[Target],
+    ratio_max: f32,
+) -> Vec<Positive> {
     let grid = head.grid(level, canvas);
     let stride = f32::from(head.levels[level].stride);
     let (width, height) = (grid.width as f32, grid.height as f32);
@@ -50,7 +55,7 @@ pub fn positives(head: &HeadSpec, level: usize, canvas: Size, targets: &[Target]
             let (w, h) = (w * width, h * height);
             let ratio =
                 |side: f32, prior: f32| (side / (prior / stride)).max(prior / stride / side);
-            if ratio(w, prior[0]).max(ratio(h, prior[1])) < ANCHOR_RATIO_MAX {
+            if ratio(w, prior[0]).max(ratio(h, prior[1])) < ratio_max {
                 matched.push((anchor, index, [cx * width, cy * height, w, h]));
             }
         }
@@ -97,7 +102,7 @@ mod tests {
     use shared::attribute::NO_ATTRIBUTES;
 
     use super::*;
-    use crate::model::default_levels;
+    use crate::model::Architecture;
 
     /// `assignment_320` of the golden numbers (the reference's own code on these six targets): per
     /// stride the number of positives and the first 24 as image, anchor, gy, gx.
@@ -118,7 +123,7 @@ mod tests {
             attributes: NO_ATTRIBUTES,
         });
         let head = HeadSpec {
-            levels: default_levels(),
+            levels: Architecture::yolov5("n").unwrap().levels(),
             n_classes: 80,
             value_counts: Default::default(),
         };
@@ -215,7 +220,7 @@ mod tests {
             ),
         ];
         for (level, (stride, count, first)) in golden.into_iter().enumerate() {
-            let found = positives(&head, level, Size::new(320, 320), &targets);
+            let found = positives(&head, level, Size::new(320, 320), &targets, 4.0);
             assert_eq!(found.len(), count, "stride {stride}");
             for (at, (positive, expected)) in found.iter().zip(first).enumerate() {
                 let place = [positive.image, positive.anchor, positive.gy, positive.gx];

@@ -15,14 +15,14 @@ use shared::class::ClassTable;
 use shared::head::{HeadLevel, HeadSpec, MAX_LEVELS};
 use tch::{Kind, Tensor, nn};
 
-use crate::model::{Variant, Yolov5};
+use crate::model::{Architecture, AttributeHead, Detector, RegionHead};
 use crate::train::TrainPlan;
 use crate::weights::pickle::read_pt;
 
 /// Key of [`RunState`] in the file's metadata.
 const RUN_KEY: &str = "leukoscope.run";
 /// The version this code writes and the newest it reads.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What is wrong with a checkpoint.
 #[derive(Debug, thiserror::Error)]
@@ -80,11 +80,28 @@ impl RunState {
         HeadSpec {
             levels: self.levels.clone(),
             n_classes: self.classes.len(),
-            value_counts: self
-                .schema
-                .value_counts()
-                .map(|count| count as u8)
-                .collect(),
+            value_counts: match self.plan.architecture.attributes {
+                AttributeHead::Dense => self.value_counts().collect(),
+                AttributeHead::Roi => Default::default(),
+            },
+        }
+    }
+
+    /// Values of each attribute.
+    fn value_counts(&self) -> impl Iterator<Item = u8> {
+        self.schema.value_counts().map(|count| count as u8)
+    }
+
+    /// The network in `store`, with its attribute head if that is one of its own.
+    pub fn build(&self, store: &nn::VarStore) -> Detector {
+        let architecture = &self.plan.architecture;
+        let network = build(store, architecture, &self.head());
+        match architecture.attributes {
+            AttributeHead::Roi if !self.schema.is_empty() => {
+                let counts: Vec<u8> = self.value_counts().collect();
+                network.with_regions(RegionHead::new(&store.root(), architecture, &counts))
+            }
+            _ => network,
         }
     }
 
@@ -235,9 +252,12 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When a variable is missing or has another shape.
-    pub fn network(&self, device: tch::Device) -> Result<(nn::VarStore, Yolov5), CheckpointError> {
+    pub fn network(
+        &self,
+        device: tch::Device,
+    ) -> Result<(nn::VarStore, Detector), CheckpointError> {
         let mut store = nn::VarStore::new(device);
-        let network = build(&store, self.run.plan.variant, &self.run.head());
+        let network = self.run.build(&store);
         fill(&mut store, &self.ema)?;
         Ok((store, network))
     }
@@ -279,9 +299,9 @@ pub fn sha256_of(path: &Path) -> Result<String, CheckpointError> {
         .collect())
 }
 
-/// The network in `store`.
-pub fn build(store: &nn::VarStore, variant: Variant, head: &HeadSpec) -> Yolov5 {
-    Yolov5::new(&store.root(), variant, head)
+/// The detector in `store`, without an attribute head of its own.
+pub fn build(store: &nn::VarStore, architecture: &Architecture, head: &HeadSpec) -> Detector {
+    Detector::new(&store.root(), architecture, head)
 }
 
 /// Copies `values` into the variables of the same names.

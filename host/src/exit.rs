@@ -33,7 +33,7 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = error.downcast_ref::<TrainError>() {
         return match error {
             TrainError::Interrupted { .. } => Some(130),
-            TrainError::Empty { .. } => Some(3),
+            TrainError::Empty { .. } | TrainError::NoAttributes { .. } => Some(3),
             TrainError::Resume(_) => Some(4),
             TrainError::Journal { .. } => Some(6),
             TrainError::NotFinite(_) => None,

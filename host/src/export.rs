@@ -14,7 +14,7 @@ use shared::pixels::RgbViewMut;
 
 use crate::checkpoint::{Checkpoint, floats};
 use crate::eval::Evaluator;
-use crate::onnx::{Activation, OnnxError, Yolov5Spec, yolov5_bytes};
+use crate::onnx::{OnnxError, Yolov5Spec, yolov5_bytes};
 use crate::picture::Picture;
 use crate::weights::NamedTensors;
 
@@ -84,13 +84,14 @@ pub fn contract_of(
 pub fn onnx_of(checkpoint: &Checkpoint, contract: &ModelContract) -> Result<Vec<u8>, OnnxError> {
     let run = &checkpoint.run;
     let head = run.head();
-    let variant = run.plan.variant;
+    let architecture = &run.plan.architecture;
     let outputs = |level: usize| head.levels[level].anchors.len() * head.channels_per_anchor();
     let spec = Yolov5Spec {
-        widths: variant.widths().map(|c| c as usize),
-        backbone_repeats: [3, 6, 9, 3].map(|n| variant.repeats(n)),
-        neck_repeats: variant.repeats(3),
-        activation: Activation::Silu,
+        widths: architecture.widths().map(|c| c as usize),
+        backbone_repeats: [3, 6, 9, 3].map(|n| architecture.repeats(n)),
+        neck_repeats: architecture.repeats(3),
+        activation: architecture.activation,
+        stem: architecture.stem,
         n_outputs: std::array::from_fn(outputs),
     };
     let mut tensors = NamedTensors::new();

@@ -165,8 +165,9 @@ impl Sgd {
                     group.step(pace, shrink);
                 }
             }
-            for group in self.groups.values_mut() {
-                let _ = group.parameter.grad().zero_();
+            // A head that no batch has needed yet has no gradient.
+            for mut gradient in gradients {
+                let _ = gradient.zero_();
             }
             norm
         })

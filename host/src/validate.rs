@@ -6,7 +6,7 @@ use tch::Device;
 use crate::dataset::{Dataset, Sample};
 use crate::detections::PictureFindings;
 use crate::eval::{EvalError, Evaluator};
-use crate::model::Yolov5;
+use crate::model::Detector;
 use crate::picture::{Picture, PictureError};
 use crate::score::{ScoreError, ScoreOptions, ScoreReport, score_samples};
 use crate::train::TrainPlan;
@@ -73,7 +73,7 @@ impl Validation {
 /// # Errors
 /// A picture that cannot be decoded, heads that are not finite, or truth that cannot be scored.
 pub fn validate(
-    network: &Yolov5,
+    network: &Detector,
     head: &HeadSpec,
     plan: &TrainPlan,
     device: Device,
@@ -101,11 +101,13 @@ pub fn score_split(
     thresholds: &Thresholds,
     model_sha256: &str,
 ) -> Result<ScoreReport, ValidationError> {
+    let options = ScoreOptions::default();
     let mut findings = Vec::with_capacity(samples.len());
     for sample in samples {
         let image = sample.image.to_string_lossy().into_owned();
         let picture = Picture::open(&sample.image)?;
-        let found = evaluator.detect(&picture, &image, thresholds)?;
+        let (cells, iou_min) = (&sample.cells, options.iou_min);
+        let found = evaluator.detect_judged(&picture, &image, thresholds, cells, iou_min)?;
         findings.push(PictureFindings {
             image,
             size: found.size,
@@ -115,7 +117,6 @@ pub fn score_split(
             detections: found.detections,
         });
     }
-    let options = ScoreOptions::default();
     Ok(score_samples(
         samples,
         &findings,

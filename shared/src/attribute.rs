@@ -66,6 +66,34 @@ pub type AttributeFindings = [Option<AttributeFinding>; MAX_ATTRIBUTES];
 /// No attribute found.
 pub const NO_FINDINGS: AttributeFindings = [None; MAX_ATTRIBUTES];
 
+/// The likeliest value of each attribute, with its softmax probability.
+///
+/// `value_counts` are the values of each attribute, `logit` gives the logits of all of them, one
+/// attribute after the other.
+pub fn findings(value_counts: &[u8], logit: impl Fn(usize) -> f32) -> AttributeFindings {
+    let mut findings = NO_FINDINGS;
+    let mut first = 0;
+    for (finding, &count) in findings.iter_mut().zip(value_counts) {
+        let next = first + usize::from(count);
+        *finding = likeliest_value((first..next).map(&logit));
+        first = next;
+    }
+    findings
+}
+
+/// Arg-max and its softmax probability; of equal logits the first wins.
+fn likeliest_value(logits: impl Iterator<Item = f32> + Clone) -> Option<AttributeFinding> {
+    let (index, top) = logits
+        .clone()
+        .enumerate()
+        .reduce(|a, b| if b.1 > a.1 { b } else { a })?;
+    let sum: f32 = logits.map(|logit| libm::expf(logit - top)).sum();
+    Some(AttributeFinding {
+        value: ValueId::new(index)?,
+        score: Score::new(1.0 / sum)?,
+    })
+}
+
 /// One attribute: its name and the names of its values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,7 +6,7 @@ use heapless::Vec;
 use heapless::vec::VecView;
 use serde::{Deserialize, Serialize};
 
-use crate::attribute::{AttributeFinding, AttributeFindings, MAX_ATTRIBUTES, NO_FINDINGS, ValueId};
+use crate::attribute::{AttributeFindings, MAX_ATTRIBUTES, findings};
 use crate::class::ClassId;
 use crate::geometry::{BBox, Size};
 use crate::nms::{Candidate, HeadCell, offer};
@@ -111,6 +111,8 @@ pub enum HeadError {
         /// Which output.
         level: usize,
     },
+    /// NaN or infinity among the values of an attribute head of its own.
+    AttributesNotFinite,
 }
 
 impl fmt::Display for HeadError {
@@ -133,6 +135,9 @@ impl fmt::Display for HeadError {
                 )
             }
             Self::NotFinite { level } => write!(f, "output {level} holds NaN or infinity"),
+            Self::AttributesNotFinite => {
+                write!(f, "the attribute head's values hold NaN or infinity")
+            }
         }
     }
 }
@@ -259,34 +264,15 @@ impl HeadSpec {
 
     /// The likeliest value of each attribute at a place of the heads, with its softmax probability.
     pub fn attributes(&self, canvas: Size, heads: &[&[f32]], cell: HeadCell) -> AttributeFindings {
-        let mut findings = NO_FINDINGS;
         let level = usize::from(cell.level);
         let grid = self.grid(level, canvas);
         let plane = grid.width as usize * grid.height as usize;
         let at = usize::from(cell.gy) * grid.width as usize + usize::from(cell.gx);
-        let mut channel =
-            usize::from(cell.anchor) * self.channels_per_anchor() + 5 + self.n_classes;
-        for (finding, &count) in findings.iter_mut().zip(&self.value_counts) {
-            let logits =
-                (0..usize::from(count)).map(|value| heads[level][(channel + value) * plane + at]);
-            *finding = likeliest_value(logits);
-            channel += usize::from(count);
-        }
-        findings
+        let channel = usize::from(cell.anchor) * self.channels_per_anchor() + 5 + self.n_classes;
+        findings(&self.value_counts, |value| {
+            heads[level][(channel + value) * plane + at]
+        })
     }
-}
-
-/// Arg-max and its softmax probability; of equal logits the first wins.
-fn likeliest_value(logits: impl Iterator<Item = f32> + Clone) -> Option<AttributeFinding> {
-    let (index, top) = logits
-        .clone()
-        .enumerate()
-        .reduce(|a, b| if b.1 > a.1 { b } else { a })?;
-    let sum: f32 = logits.map(|logit| libm::expf(logit - top)).sum();
-    Some(AttributeFinding {
-        value: ValueId::new(index)?,
-        score: Score::new(1.0 / sum)?,
-    })
 }
 
 /// One anchor's channels of one level.

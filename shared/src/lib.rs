@@ -27,4 +27,5 @@ pub mod phantom;
 pub mod pixels;
 pub mod report;
 pub mod resize;
+pub mod roi;
 pub mod score;

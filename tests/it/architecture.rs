@@ -30,7 +30,7 @@ const NAMED_IN: [(&str, &[&str]); 2] = [
             "host/src/optim.rs",
             "host/src/checkpoint.rs",
             "host/src/loader.rs",
-            "host/src/eval.rs",
+            "host/src/eval",
             "host/src/validate.rs",
             "host/src/export.rs",
             "host/src/device.rs",

@@ -16,12 +16,12 @@ use host::dataset::{
 use host::detections::{ForeignAttributes, read_detections};
 use host::eval::Evaluator;
 use host::export::{contract_of, onnx_of};
-use host::loss::LossWeights;
-use host::model::Variant;
+use host::loss::{LossOptions, LossWeights};
+use host::model::Architecture;
 use host::optim::Schedule;
 use host::picture::Picture;
 use host::score::{ScoreOptions, score_samples};
-use host::train::{Start, TrainOptions, TrainPlan, last_checkpoint, train};
+use host::train::{AttributePlan, Start, TrainOptions, TrainPlan, last_checkpoint, train};
 use host::validate::score_split;
 use shared::fit::FitKind;
 use shared::geometry::Size;
@@ -50,7 +50,7 @@ fn fields(folder: &Path) -> Dataset {
 
 fn plan() -> TrainPlan {
     TrainPlan {
-        variant: Variant::N,
+        architecture: Architecture::yolov5("n").unwrap(),
         canvas: Size::new(96, 96),
         fit: FitKind::Letterbox,
         epochs: 20,
@@ -82,6 +82,8 @@ fn plan() -> TrainPlan {
             class: 4.0,
             attribute: 0.25,
         },
+        loss: LossOptions::default(),
+        attributes: AttributePlan::default(),
     }
 }
 

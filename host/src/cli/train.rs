@@ -19,10 +19,12 @@ use crate::checkpoint::{Checkpoint, weights_of};
 use crate::dataset::{Split, remove_leaks};
 use crate::device;
 use crate::exit::Usage;
-use crate::loss::LossWeights;
-use crate::model::Variant;
+use crate::loss::{AttributeLoss, LossOptions, LossWeights};
+use crate::model::{Architecture, AttributeHead};
 use crate::optim::Schedule;
-use crate::train::{EpochRow, Progress, Start, TrainOptions, TrainPlan, best_checkpoint, train};
+use crate::train::{
+    AttributePlan, EpochRow, Progress, Start, TrainOptions, TrainPlan, best_checkpoint, train,
+};
 
 /// Learns from the train split, chooses by the val split, never looks at the test split.
 #[derive(Debug, Args)]
@@ -34,8 +36,8 @@ pub struct TrainArgs {
     #[arg(long, conflicts_with = "resume")]
     weights: Option<PathBuf>,
     /// Size of the network: n, s, m, l or x.
-    #[arg(long, default_value = "n")]
-    model: Variant,
+    #[arg(long, default_value = "n", value_parser = parse_model)]
+    model: Architecture,
     /// Side of the canvas, pixels, a multiple of 32.
     #[arg(long, default_value_t = 640, value_parser = parse_side)]
     imgsz: u32,
@@ -75,6 +77,19 @@ pub struct TrainArgs {
     /// Gain of the attributes.
     #[arg(long, default_value_t = 0.05)]
     attr_gain: f64,
+    /// Where attributes are read: from the detection head's channels or from regions of the backbone's
+    /// maps.
+    #[arg(long, value_enum, default_value = "dense")]
+    attributes: AttributeHead,
+    /// How attributes are judged; cross-entropy for dense and asymmetric for roi unless given.
+    #[arg(long, value_enum)]
+    attr_loss: Option<AttributeLoss>,
+    /// The attributes' loss teaches their head alone, not the features below.
+    #[arg(long)]
+    attr_detach: bool,
+    /// Most cells of a batch that teach the roi attribute head.
+    #[arg(long, default_value_t = 256, value_name = "CELLS")]
+    attr_regions: usize,
     /// Probability of four pictures on a canvas.
     #[arg(long, default_value_t = 1.0)]
     mosaic: f32,
@@ -116,6 +131,10 @@ pub struct TrainArgs {
     resume: bool,
 }
 
+fn parse_model(text: &str) -> Result<Architecture, String> {
+    Architecture::yolov5(text).ok_or_else(|| format!("{text:?}, expected one of n, s, m, l, x"))
+}
+
 fn parse_side(text: &str) -> Result<u32, String> {
     let side = text
         .parse::<u32>()
@@ -136,6 +155,7 @@ impl TrainArgs {
                 self.epochs > 0 && self.batch > 0,
                 "--epochs and --batch, expected at least 1",
             ),
+            (self.attr_regions > 0, "--attr-regions, expected at least 1"),
             (positive(self.lr0), "--lr0, expected above 0"),
             (unit(self.lrf), "--lrf, expected 0 to 1"),
             (
@@ -164,6 +184,13 @@ impl TrainArgs {
         }
     }
 
+    fn attribute_loss(&self) -> AttributeLoss {
+        self.attr_loss.unwrap_or(match self.attributes {
+            AttributeHead::Dense => AttributeLoss::CrossEntropy,
+            AttributeHead::Roi => AttributeLoss::Asymmetric,
+        })
+    }
+
     fn plan(&self) -> anyhow::Result<TrainPlan> {
         self.check()?;
         let close_mosaic = self.close_mosaic.min(self.epochs / 2);
@@ -174,7 +201,10 @@ impl TrainArgs {
             );
         }
         Ok(TrainPlan {
-            variant: self.model,
+            architecture: Architecture {
+                attributes: self.attributes,
+                ..self.model
+            },
             canvas: Size::new(self.imgsz, self.imgsz),
             fit: if self.stretch {
                 FitKind::Stretch
@@ -204,6 +234,14 @@ impl TrainArgs {
                 objectness: self.obj_gain,
                 class: self.cls_gain,
                 attribute: self.attr_gain,
+            },
+            loss: LossOptions {
+                attribute: self.attribute_loss(),
+                ..LossOptions::default()
+            },
+            attributes: AttributePlan {
+                gradient: !self.attr_detach,
+                regions_max: self.attr_regions,
             },
         })
     }
@@ -323,6 +361,11 @@ impl Bar {
                 eprintln!(
                     "weights that do not fit and start from nothing: {}",
                     weights.join(", ")
+                );
+            }
+            Progress::LeftOut { epoch, regions } => {
+                eprintln!(
+                    "epoch {epoch}: {regions} cells did not teach the attributes, see --attr-regions"
                 );
             }
             Progress::Epoch {

@@ -11,8 +11,8 @@ use tch::{Device, Kind, Tensor, nn};
 use crate::assign::Target;
 use crate::checkpoint::{build, fill, floats, weights_of};
 use crate::dataset::real_data::wbc_data;
-use crate::loss::{LossWeights, loss};
-use crate::model::{Variant, Yolov5, default_levels, scaled};
+use crate::loss::{LossOptions, LossWeights, loss};
+use crate::model::{Architecture, Detector, scaled};
 
 /// Sum of absolute values, sampled positions in `[1, 3, g, g, 85]`, their values; strides 8, 16, 32.
 const HEADS: [(f64, &[usize], &[f64]); 3] = [
@@ -150,16 +150,17 @@ fn canvases(batch: u64) -> Tensor {
     Tensor::from_slice(&bytes).view([batch as i64, 3, 320, 320])
 }
 
-fn official() -> Option<(nn::VarStore, Yolov5, HeadSpec)> {
+fn official() -> Option<(nn::VarStore, Detector, HeadSpec)> {
     let path = wbc_data("pretrained")?.join("yolov5n.pt");
     let weights = weights_of(&path).expect("the official checkpoint can be read");
+    let architecture = Architecture::yolov5("n").unwrap();
     let head = HeadSpec {
-        levels: default_levels(),
+        levels: architecture.levels(),
         n_classes: 80,
         value_counts: Default::default(),
     };
     let mut store = nn::VarStore::new(Device::Cpu);
-    let network = build(&store, Variant::N, &head);
+    let network = build(&store, &architecture, &head);
     fill(&mut store, &weights).expect("every weight is there");
     Some((store, network, head))
 }
@@ -169,7 +170,7 @@ fn the_official_weights_give_the_official_heads() {
     let Some((_store, network, _)) = official() else {
         return;
     };
-    let heads = tch::no_grad(|| network.forward(&scaled(&canvases(1)), false));
+    let heads = tch::no_grad(|| network.forward(&scaled(&canvases(1)), false).heads);
     for (head, (abs_sum, index, values)) in heads.iter().zip(HEADS) {
         let [_, channels, gh, gw] = head.size()[..] else {
             panic!("four dimensions")
@@ -202,7 +203,7 @@ fn loss_and_gradients_are_the_reference_s() {
         cxcywh,
         attributes: NO_ATTRIBUTES,
     });
-    let heads = network.forward(&scaled(&canvases(2)), false);
+    let heads = network.forward(&scaled(&canvases(2)), false).heads;
     // The golden gains are already scaled.
     let weights = LossWeights {
         bbox: 0.05,
@@ -210,7 +211,15 @@ fn loss_and_gradients_are_the_reference_s() {
         class: 0.5,
         attribute: 0.0,
     };
-    let parts = loss(&head, Size::new(320, 320), &heads, &targets, &weights);
+    let parts = loss(
+        &head,
+        Size::new(320, 320),
+        &heads,
+        &targets,
+        &weights,
+        &LossOptions::default(),
+        None,
+    );
     let [bbox, objectness, class, _] = parts.values();
     for (name, got, expected) in [
         ("box", bbox, 0.09526609629392624),

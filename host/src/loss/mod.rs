@@ -1,15 +1,24 @@
-//! What training minimises: YOLOv5's detection loss (attridet.md, 8.3) and, per attribute, the
-//! cross-entropy over its values on the cells where it is known.
+//! What training minimises: YOLOv5's detection loss (attridet.md, 8.3) and what the attributes cost on
+//! the cells where they are known.
 
+mod asymmetric;
+mod attributes;
 mod bbox;
+mod binary;
 #[cfg(test)]
 mod golden;
+mod options;
 
+use shared::attribute::Attributes;
 use shared::geometry::Size;
 use shared::head::HeadSpec;
-use tch::{Device, IndexOp, Kind, Reduction, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::assign::{Positive, Target, positives};
+use binary::Binary;
+
+pub use attributes::{AttributeLoss, AttributeTerms, attribute_terms, knows_any};
+pub use options::LossOptions;
 
 /// Weight of the objectness of each level, finest first.
 const BALANCE: [f64; 3] = [4.0, 1.0, 0.4];
@@ -79,13 +88,15 @@ impl LossParts {
 /// The loss of a batch.
 ///
 /// # Shapes
-/// `heads[level]` is `[batch, anchors * channels, grid, grid]`, raw.
+/// `heads[level]` is `[batch, anchors * channels, grid, grid]`, raw; `class_weights` is `[classes]`.
 pub fn loss(
     spec: &HeadSpec,
     canvas: Size,
     heads: &[Tensor],
     targets: &[Target],
     weights: &LossWeights,
+    options: &LossOptions,
+    class_weights: Option<&Tensor>,
 ) -> LossParts {
     let device = heads[0].device();
     let zero = || Tensor::zeros([], (Kind::Float, device));
@@ -105,7 +116,7 @@ pub fn loss(
         let raw = head.view([batch, anchors, channels, gh, gw]);
         let objectness_logits = raw.select(2, 4);
         let mut objectness_truth = Tensor::zeros([batch, anchors, gh, gw], (Kind::Float, device));
-        let found = positives(spec, level, canvas, targets);
+        let found = positives(spec, level, canvas, targets, options.anchor_t);
         if !found.is_empty() {
             let index = flat_indices(&found, [anchors, gh, gw]);
             let rows = raw
@@ -115,16 +126,15 @@ pub fn loss(
             let ciou = bbox::ciou(&rows, &found, &spec.levels[level]);
             parts.bbox += (ciou.neg() + 1.0).mean(Kind::Float);
             write_objectness(&mut objectness_truth, &index, &ciou.detach());
-            parts.class += class_loss(spec, &rows, &found, targets);
-            parts.attribute += attribute_loss(spec, &rows, &found, targets);
+            parts.class += class_loss(spec, &rows, &found, targets, options, class_weights);
+            parts.attribute += attribute_loss(spec, &rows, &found, targets, options.attribute);
         }
-        let term = objectness_logits.binary_cross_entropy_with_logits::<Tensor>(
-            &objectness_truth,
-            None,
-            None,
-            Reduction::Mean,
-        );
-        parts.objectness += term * BALANCE.get(level).copied().unwrap_or(1.0);
+        let binary = Binary {
+            positive_weight: options.obj_pw,
+            focal_gamma: options.fl_gamma,
+        };
+        let term = binary.elements(&objectness_logits, &objectness_truth);
+        parts.objectness += term.mean(Kind::Float) * BALANCE.get(level).copied().unwrap_or(1.0);
     }
     parts.bbox *= weights.bbox;
     parts.objectness *= weights.objectness;
@@ -174,8 +184,16 @@ fn known(
     (!rows.is_empty()).then(|| (tensor(&rows), tensor(&values)))
 }
 
-/// Binary cross-entropy of every class on the places whose target's class is known.
-fn class_loss(spec: &HeadSpec, rows: &Tensor, found: &[Positive], targets: &[Target]) -> Tensor {
+/// Binary cross-entropy of every class on the places whose target's class is known; a place counts
+/// as much as `weights` says of its class.
+fn class_loss(
+    spec: &HeadSpec,
+    rows: &Tensor,
+    found: &[Positive],
+    targets: &[Target],
+    options: &LossOptions,
+    weights: Option<&Tensor>,
+) -> Tensor {
     let device = rows.device();
     let class = |p: &Positive| targets[p.target].class.map(i64::from);
     let Some((index, classes)) = known(found, device, class).filter(|_| spec.n_classes > 1) else {
@@ -185,28 +203,29 @@ fn class_loss(spec: &HeadSpec, rows: &Tensor, found: &[Positive], targets: &[Tar
         .index_select(0, &index)
         .narrow(1, 5, spec.n_classes as i64);
     let truth = classes.one_hot(spec.n_classes as i64).to_kind(Kind::Float);
-    logits.binary_cross_entropy_with_logits::<Tensor>(&truth, None, None, Reduction::Mean)
+    let smoothed = truth * (1.0 - options.label_smoothing) + 0.5 * options.label_smoothing;
+    let binary = Binary {
+        positive_weight: options.cls_pw,
+        focal_gamma: options.fl_gamma,
+    };
+    let terms = binary.elements(&logits, &smoothed);
+    match weights {
+        Some(weights) => terms * weights.index_select(0, &classes).unsqueeze(1),
+        None => terms,
+    }
+    .mean(Kind::Float)
 }
 
-/// Mean over the attributes of the cross-entropy on the places where the attribute is known.
+/// What the attribute channels of the positives cost.
 fn attribute_loss(
     spec: &HeadSpec,
     rows: &Tensor,
     found: &[Positive],
     targets: &[Target],
+    kind: AttributeLoss,
 ) -> Tensor {
-    let device = rows.device();
-    let mut sum = Tensor::zeros([], (Kind::Float, device));
-    let mut channel = 5 + spec.n_classes as i64;
-    for (attribute, &count) in spec.value_counts.iter().enumerate() {
-        let value = |p: &Positive| Some(targets[p.target].attributes[attribute]?.index() as i64);
-        if let Some((index, values)) = known(found, device, value) {
-            let logits = rows
-                .i((.., channel..channel + i64::from(count)))
-                .index_select(0, &index);
-            sum += logits.cross_entropy_for_logits(&values);
-        }
-        channel += i64::from(count);
-    }
-    sum / spec.value_counts.len().max(1) as f64
+    let first = 5 + spec.n_classes as i64;
+    let logits = rows.narrow(1, first, spec.channels_per_anchor() as i64 - first);
+    let truths: Vec<Attributes> = found.iter().map(|p| targets[p.target].attributes).collect();
+    attribute_terms(kind, &spec.value_counts, &logits, &truths).mean()
 }

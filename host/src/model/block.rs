@@ -6,31 +6,51 @@
 use tch::Tensor;
 use tch::nn::{self, Init, Path};
 
-/// Convolution without bias, batch norm (eps 1e-3, momentum 0.03), SiLU.
+use super::{Activation, LEAKY_SLOPE};
+
+/// Convolution without bias, batch norm (eps 1e-3, momentum 0.03), activation.
 #[derive(Debug)]
 pub(super) struct Conv {
     conv: nn::Conv2D,
     bn: nn::BatchNorm,
+    activation: Activation,
+}
+
+/// Kernel side, stride and padding of a convolution.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) kernel: i64,
+    pub(super) stride: i64,
+    pub(super) padding: i64,
+}
+
+impl Window {
+    /// Padded by half the kernel.
+    pub(super) fn new(kernel: i64, stride: i64) -> Self {
+        Self {
+            kernel,
+            stride,
+            padding: kernel / 2,
+        }
+    }
 }
 
 impl Conv {
-    /// `kernel` is padded by half unless `padding` says otherwise.
     pub(super) fn new(
         p: &Path,
         c_in: i64,
         c_out: i64,
-        kernel: i64,
-        stride: i64,
-        padding: Option<i64>,
+        window: Window,
+        activation: Activation,
     ) -> Self {
         let config = nn::ConvConfig {
-            stride,
-            padding: padding.unwrap_or(kernel / 2),
+            stride: window.stride,
+            padding: window.padding,
             bias: false,
-            ws_init: weight_init(c_in * kernel * kernel),
+            ws_init: weight_init(c_in * window.kernel * window.kernel),
             ..Default::default()
         };
-        let conv = nn::conv2d(p / "conv", c_in, c_out, kernel, config);
+        let conv = nn::conv2d(p / "conv", c_in, c_out, window.kernel, config);
         let norm = nn::BatchNormConfig {
             eps: 1e-3,
             momentum: 0.03,
@@ -38,11 +58,20 @@ impl Conv {
             ..Default::default()
         };
         let bn = nn::batch_norm2d(p / "bn", c_out, norm);
-        Self { conv, bn }
+        Self {
+            conv,
+            bn,
+            activation,
+        }
     }
 
     pub(super) fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        x.apply(&self.conv).apply_t(&self.bn, train).silu()
+        let x = x.apply(&self.conv).apply_t(&self.bn, train);
+        match self.activation {
+            Activation::Silu => x.silu(),
+            Activation::Relu => x.relu(),
+            Activation::LeakyRelu => x.maximum(&(&x * f64::from(LEAKY_SLOPE))),
+        }
     }
 }
 
@@ -64,10 +93,19 @@ struct Bottleneck {
 }
 
 impl Bottleneck {
-    fn new(p: &Path, channels: i64, shortcut: bool) -> Self {
+    fn new(p: &Path, channels: i64, shortcut: bool, activation: Activation) -> Self {
+        let conv = |name: &str, kernel| {
+            Conv::new(
+                &(p / name),
+                channels,
+                channels,
+                Window::new(kernel, 1),
+                activation,
+            )
+        };
         Self {
-            cv1: Conv::new(&(p / "cv1"), channels, channels, 1, 1, None),
-            cv2: Conv::new(&(p / "cv2"), channels, channels, 3, 1, None),
+            cv1: conv("cv1", 1),
+            cv2: conv("cv2", 3),
             shortcut,
         }
     }
@@ -88,13 +126,24 @@ pub(super) struct C3 {
 }
 
 impl C3 {
-    pub(super) fn new(p: &Path, c_in: i64, c_out: i64, repeats: usize, shortcut: bool) -> Self {
+    pub(super) fn new(
+        p: &Path,
+        c_in: i64,
+        c_out: i64,
+        repeats: usize,
+        shortcut: bool,
+        activation: Activation,
+    ) -> Self {
         let half = c_out / 2;
-        let bottleneck = |index| Bottleneck::new(&(p / "m" / index as i64), half, shortcut);
+        let bottleneck =
+            |index| Bottleneck::new(&(p / "m" / index as i64), half, shortcut, activation);
+        let pointwise = |name: &str, c_in, c_out| {
+            Conv::new(&(p / name), c_in, c_out, Window::new(1, 1), activation)
+        };
         Self {
-            cv1: Conv::new(&(p / "cv1"), c_in, half, 1, 1, None),
-            cv2: Conv::new(&(p / "cv2"), c_in, half, 1, 1, None),
-            cv3: Conv::new(&(p / "cv3"), 2 * half, c_out, 1, 1, None),
+            cv1: pointwise("cv1", c_in, half),
+            cv2: pointwise("cv2", c_in, half),
+            cv3: pointwise("cv3", 2 * half, c_out),
             bottlenecks: (0..repeats).map(bottleneck).collect(),
         }
     }
@@ -118,11 +167,14 @@ pub(super) struct Sppf {
 }
 
 impl Sppf {
-    pub(super) fn new(p: &Path, c_in: i64, c_out: i64) -> Self {
+    pub(super) fn new(p: &Path, c_in: i64, c_out: i64, activation: Activation) -> Self {
         let half = c_in / 2;
+        let pointwise = |name: &str, c_in, c_out| {
+            Conv::new(&(p / name), c_in, c_out, Window::new(1, 1), activation)
+        };
         Self {
-            cv1: Conv::new(&(p / "cv1"), c_in, half, 1, 1, None),
-            cv2: Conv::new(&(p / "cv2"), half * 4, c_out, 1, 1, None),
+            cv1: pointwise("cv1", c_in, half),
+            cv2: pointwise("cv2", half * 4, c_out),
         }
     }
 

@@ -8,7 +8,8 @@ use shared::fit::FitKind;
 use shared::geometry::Size;
 use shared::head::{HeadLevel, Thresholds};
 
-use super::{Activation, Yolov5Spec};
+use super::Yolov5Spec;
+use crate::model::{Activation, Stem};
 use crate::weights::NamedTensors;
 
 /// Two classes, attributes of 2 and 3 values, two anchors: 2 * (5 + 2 + 5) channels.
@@ -20,6 +21,7 @@ pub fn spec() -> Yolov5Spec {
         backbone_repeats: [1, 2, 3, 1],
         neck_repeats: 2,
         activation: Activation::Silu,
+        stem: Stem::Conv6,
         n_outputs: [N_OUTPUTS; 3],
     }
 }

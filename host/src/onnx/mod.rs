@@ -1,7 +1,7 @@
 //! The ONNX file: written node by node, with the model's contract inside.
 //!
 //! [`graph`] builds a graph whose names and shapes are right by construction, [`yolov5`] turns weights
-//! into one, [`embed`] adds the contract. Nothing here knows torch, reads a clock
+//! into one, [`embed`] adds the contract. Nothing here names torch, reads a clock
 //! or touches a file: the same weights and contract give the same bytes.
 
 pub mod embed;
@@ -18,7 +18,7 @@ use crate::weights::WeightsError;
 
 pub use embed::model_bytes;
 pub use graph::{ElementType, Graph, Value};
-pub use yolov5::{Activation, Yolov5Spec, yolov5_bytes, yolov5_graph};
+pub use yolov5::{Yolov5Spec, yolov5_bytes, yolov5_graph};
 
 /// Why no ONNX file could be written, or, in tests, why one could not be read.
 #[derive(Debug, thiserror::Error)]

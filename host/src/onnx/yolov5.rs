@@ -9,6 +9,7 @@ use shared::geometry::Size;
 
 use super::graph::{ElementType, Graph, Value, Window};
 use super::{OnnxError, model_bytes};
+use crate::model::{Activation, LEAKY_SLOPE, Stem};
 use crate::weights::NamedTensors;
 
 /// Name of the network's input, as YOLOv5's own export has it.
@@ -23,17 +24,6 @@ pub const CANVAS_SCALE: f32 = 1.0 / 255.0;
 /// Added to the variance of every batch norm, as the networks were trained.
 pub const BATCH_NORM_EPSILON: f64 = 1e-3;
 
-/// What follows each convolution.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Activation {
-    /// `x * sigmoid(x)`, the family's own.
-    Silu,
-    /// `max(x, 0)`, free on most devices.
-    Relu,
-    /// With the slope below zero.
-    LeakyRelu(f32),
-}
-
 /// A network of the family, described by its sizes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Yolov5Spec {
@@ -45,6 +35,8 @@ pub struct Yolov5Spec {
     pub neck_repeats: usize,
     /// What follows each convolution.
     pub activation: Activation,
+    /// How the canvas becomes the first features; [`Stem::Patch4`] has no layer 1.
+    pub stem: Stem,
     /// Channels of each output: anchors times (5 + classes + attribute values).
     pub n_outputs: [usize; 3],
 }
@@ -157,14 +149,26 @@ impl<'a> Net<'a> {
     fn backbone(&mut self, spec: &Yolov5Spec, canvas: &Value) -> Result<Levels, OnnxError> {
         let [w0, w1, w2, w3, w4] = spec.widths;
         let [n2, n4, n6, n8] = spec.backbone_repeats;
-        let stem = Conv {
-            channels: w0,
-            kernel: 6,
-            stride: 2,
+        // The stems alone are not padded by half of their kernel.
+        let x = match spec.stem {
+            Stem::Conv6 => {
+                let stem = Conv {
+                    channels: w0,
+                    kernel: 6,
+                    stride: 2,
+                };
+                let x = self.conv_padded("model.0", canvas, stem, 2)?;
+                self.conv("model.1", &x, Conv::down(w1))?
+            }
+            Stem::Patch4 => {
+                let stem = Conv {
+                    channels: w1,
+                    kernel: 4,
+                    stride: 4,
+                };
+                self.conv_padded("model.0", canvas, stem, 0)?
+            }
         };
-        // Half of the kernel would be 3: the stem alone is padded by 2.
-        let x = self.conv_padded("model.0", canvas, stem, 2)?;
-        let x = self.conv("model.1", &x, Conv::down(w1))?;
         let x = self.c3("model.2", &x, w1, n2, true)?;
         let x = self.conv("model.3", &x, Conv::down(w2))?;
         let fine = self.c3("model.4", &x, w2, n4, true)?;
@@ -312,7 +316,7 @@ impl<'a> Net<'a> {
         match self.activation {
             Activation::Silu => self.graph.silu(&name, &x),
             Activation::Relu => self.graph.relu(&name, &x),
-            Activation::LeakyRelu(slope) => self.graph.leaky_relu(&name, &x, slope),
+            Activation::LeakyRelu => self.graph.leaky_relu(&name, &x, LEAKY_SLOPE),
         }
     }
 
@@ -508,7 +512,7 @@ mod tests {
         let contract = fixture::contract();
         for (activation, op) in [
             (Activation::Relu, "Relu"),
-            (Activation::LeakyRelu(0.1), "LeakyRelu"),
+            (Activation::LeakyRelu, "LeakyRelu"),
         ] {
             let spec = Yolov5Spec {
                 activation,

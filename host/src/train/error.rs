@@ -1,0 +1,63 @@
+//! Why a training ends without a result.
+
+use std::path::PathBuf;
+
+use crate::checkpoint::CheckpointError;
+use crate::dataset::DataError;
+use crate::picture::PictureError;
+use crate::validate::ValidationError;
+
+/// Why training stopped early.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// Nothing to learn from, or nothing to choose by.
+    #[error("{name}: {split} split has no pictures with cells")]
+    Empty {
+        /// The data set.
+        name: String,
+        /// Which part.
+        split: &'static str,
+    },
+    /// An attribute head of its own with nothing to say.
+    #[error(
+        "{name}: the roi attribute head needs attributes, the data set has none; train with --attributes dense"
+    )]
+    NoAttributes {
+        /// The data set.
+        name: String,
+    },
+    /// A picture.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// The data set.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The journal or a picture of the run.
+    #[error("{} cannot be written", .path.display())]
+    Journal {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The checkpoint to go on from does not fit.
+    #[error("cannot go on from this checkpoint: {0}")]
+    Resume(String),
+    /// Too many batches without a finite loss.
+    #[error(
+        "loss or gradient was not finite in {0} batches; the last good checkpoint is kept. Lower lr0?"
+    )]
+    NotFinite(usize),
+    /// The validation.
+    #[error(transparent)]
+    Validation(#[from] ValidationError),
+    /// Stopped by the user; every finished epoch is saved.
+    #[error("interrupted in epoch {epoch}; {}", if *.epoch > 1 { "go on with --resume" } else { "no epoch was done, nothing to resume" })]
+    Interrupted {
+        /// Counted from 1.
+        epoch: usize,
+    },
+}

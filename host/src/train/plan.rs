@@ -1,0 +1,91 @@
+//! What a training is asked for and what it begins with.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use shared::fit::FitKind;
+use shared::geometry::Size;
+use tch::{Device, Tensor};
+
+use crate::augment::Augmentation;
+use crate::checkpoint::Checkpoint;
+use crate::loss::{LossOptions, LossWeights};
+use crate::model::Architecture;
+use crate::optim::Schedule;
+
+/// What a run is: everything that its result depends on, beside the data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainPlan {
+    /// What the network looks like.
+    pub architecture: Architecture,
+    /// Size of the canvas.
+    pub canvas: Size,
+    /// How pictures are laid on it.
+    pub fit: FitKind,
+    /// Times every picture is seen.
+    pub epochs: usize,
+    /// Canvases in a batch.
+    pub batch: usize,
+    /// Of weights, order and augmentation.
+    pub seed: u64,
+    /// Last epochs without mosaics, so that training ends on pictures as they are.
+    pub close_mosaic: usize,
+    /// Learning rates.
+    pub schedule: Schedule,
+    /// How pictures are varied.
+    pub augmentation: Augmentation,
+    /// Gains of the loss, before they are scaled to levels, classes and canvas.
+    pub weights: LossWeights,
+    /// Choices of the loss.
+    pub loss: LossOptions,
+    /// How attributes are learned.
+    #[serde(default)]
+    pub attributes: AttributePlan,
+}
+
+/// How attributes are learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttributePlan {
+    /// Their loss also teaches the features below the attribute head.
+    pub gradient: bool,
+    /// Most cells of a batch that teach a region attribute head, above 0; the rest is counted.
+    pub regions_max: usize,
+}
+
+impl Default for AttributePlan {
+    fn default() -> Self {
+        Self {
+            gradient: true,
+            regions_max: 256,
+        }
+    }
+}
+
+/// What a run does not depend on: where it runs and what it tells.
+#[derive(Clone, Debug)]
+pub struct TrainOptions {
+    /// Folder of this run; must exist.
+    pub out: PathBuf,
+    /// CPU or a card.
+    pub device: Device,
+    /// Threads that make batches.
+    pub workers: usize,
+    /// Room for fitted pictures, bytes.
+    pub cache_bytes: usize,
+    /// Epochs from one validation to the next.
+    pub validate_every: usize,
+}
+
+/// What a run begins with.
+#[derive(Debug)]
+pub enum Start {
+    /// Random weights.
+    Nothing,
+    /// The weights of another run, where they fit.
+    Weights(BTreeMap<String, Tensor>),
+    /// The last checkpoint of this run.
+    Resume(Box<Checkpoint>),
+}

@@ -1,0 +1,345 @@
+//! A run in progress: an epoch, a batch, a validation, a checkpoint.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tch::{Tensor, nn};
+
+use super::regions::Taught;
+use super::{
+    Progress, Start, TrainError, TrainOptions, TrainPlan, best_checkpoint, last_checkpoint,
+    pictures, unwritten,
+};
+use crate::assign::Target;
+use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
+use crate::dataset::{Dataset, Sample, fingerprint};
+use crate::loader::{Batch, EpochPlan, Loader};
+use crate::loss::{LossParts, attribute_terms, loss};
+use crate::model::{AttributeHead, Detector, scaled};
+use crate::optim::{Ema, Pace, Sgd};
+use crate::validate::{Validation, validate};
+
+/// Gradient norm above which gradients are scaled down (attridet.md, 8.5).
+const GRADIENT_NORM_MAX: f64 = 10.0;
+
+/// Batches with a loss or gradient that is no number, after which training stops.
+const NOT_FINITE_MAX: usize = 20;
+
+/// A run in progress.
+pub(super) struct Run<'a> {
+    options: &'a TrainOptions,
+    pub(super) state: RunState,
+    store: nn::VarStore,
+    network: Detector,
+    sgd: Sgd,
+    ema: Ema,
+    /// Batches since the last step.
+    gathered: usize,
+    not_finite: usize,
+    stop: &'a AtomicBool,
+}
+
+/// Means over an epoch: box, objectness, class, attribute.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct EpochLoss {
+    sums: [f64; 4],
+    batches: usize,
+    /// Cells that had no room in their batch's attribute head.
+    left_out: usize,
+}
+
+/// The state to begin with; a run to go on with must have been trained on this very data.
+fn state_of(data: &Dataset, plan: TrainPlan, start: &Start) -> Result<RunState, TrainError> {
+    let data_fingerprint = fingerprint(data)?;
+    if let Start::Resume(from) = start {
+        let trained_on = &from.run.data_fingerprint;
+        if *trained_on != data_fingerprint {
+            let reason = format!("it was trained on data {trained_on}, this is {data_fingerprint}");
+            return Err(TrainError::Resume(reason));
+        }
+        return Ok(from.run.clone());
+    }
+    if plan.architecture.attributes == AttributeHead::Roi && data.schema.is_empty() {
+        let name = data.name.clone();
+        return Err(TrainError::NoAttributes { name });
+    }
+    let levels = plan.architecture.levels();
+    Ok(RunState {
+        version: RunState::version(),
+        software: format!("leuko-host {}", env!("CARGO_PKG_VERSION")),
+        plan,
+        classes: data.classes.clone(),
+        schema: data.schema.clone(),
+        levels,
+        data_fingerprint,
+        epochs_done: 0,
+        ema_updates: 0,
+        best: None,
+    })
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        data: &Dataset,
+        plan: TrainPlan,
+        start: Start,
+        options: &'a TrainOptions,
+        stop: &'a AtomicBool,
+    ) -> Result<(Self, Vec<String>), TrainError> {
+        tch::manual_seed(plan.seed as i64);
+        let state = state_of(data, plan, &start)?;
+        let mut store = nn::VarStore::new(options.device);
+        let mut network = state.build(&store);
+        if !state.plan.attributes.gradient {
+            network.detach_attributes(&state.head());
+        }
+        let mut sgd = Sgd::new(&store, &state.plan.schedule, state.plan.batch);
+        let mut unfit = Vec::new();
+        let ema = match start {
+            Start::Nothing => Ema::new(&store),
+            Start::Weights(weights) => {
+                unfit = checkpoint::fill_where_fitting(&store, &weights);
+                Ema::new(&store)
+            }
+            Start::Resume(from) => {
+                checkpoint::fill(&mut store, &from.weights)?;
+                sgd.restore(from.momentum);
+                let shadow = from
+                    .ema
+                    .into_iter()
+                    .map(|(n, t)| (n, t.to_device(options.device)));
+                Ema::restored(shadow.collect(), state.ema_updates)
+            }
+        };
+        Ok((
+            Self {
+                options,
+                state,
+                store,
+                network,
+                sgd,
+                ema,
+                gathered: 0,
+                not_finite: 0,
+                stop,
+            },
+            unfit,
+        ))
+    }
+
+    pub(super) fn pace(&self, at: usize, loader: &Loader<'_>) -> Pace {
+        let plan = &self.state.plan;
+        plan.schedule
+            .pace(at, loader.batches(plan.batch), plan.epochs, plan.batch)
+    }
+
+    pub(super) fn epoch(
+        &mut self,
+        epoch: usize,
+        loader: &Loader<'_>,
+        each: &mut impl FnMut(Progress<'_>),
+    ) -> Result<EpochLoss, TrainError> {
+        let plan = self.state.plan.clone();
+        // What the network leaves out by chance depends on the epoch, not on those that this process saw.
+        tch::manual_seed(plan.seed.wrapping_add((epoch as u64) << 32) as i64);
+        let mut augmentation = plan.augmentation;
+        if epoch + plan.close_mosaic >= plan.epochs {
+            augmentation.mosaic = 0.0;
+        }
+        let workers = self.options.workers;
+        let epoch_plan = EpochPlan {
+            seed: plan.seed,
+            epoch,
+            batch: plan.batch,
+            workers,
+            augmentation,
+        };
+        let of = loader.batches(plan.batch);
+        let mut losses = EpochLoss::default();
+        let mut done = 0;
+        let mut unseen = epoch == 0;
+        let mut drawn = Ok(());
+        loader.epoch(&epoch_plan, |batch| {
+            if std::mem::take(&mut unseen) {
+                drawn = pictures::write_batch(
+                    &batch,
+                    plan.canvas,
+                    &self.state.classes,
+                    &self.options.out,
+                );
+            }
+            let pace = self.pace(epoch * of + done, loader);
+            done += 1;
+            self.batch(&batch, &pace, done == of, &mut losses);
+            each(Progress::Batch {
+                epoch: epoch + 1,
+                done,
+                of,
+            });
+            !self.stop.load(Ordering::Relaxed) && self.not_finite <= NOT_FINITE_MAX
+        })?;
+        drawn.map_err(unwritten)?;
+        if self.not_finite > NOT_FINITE_MAX {
+            return Err(TrainError::NotFinite(self.not_finite));
+        }
+        if done < of {
+            return Err(TrainError::Interrupted { epoch: epoch + 1 });
+        }
+        if losses.left_out > 0 {
+            each(Progress::LeftOut {
+                epoch: epoch + 1,
+                regions: losses.left_out,
+            });
+        }
+        Ok(losses)
+    }
+
+    /// Forward, backward and, when enough batches are gathered or the epoch ends, a step.
+    fn batch(&mut self, batch: &Batch, pace: &Pace, last: bool, losses: &mut EpochLoss) {
+        let plan = &self.state.plan;
+        let head = self.state.head();
+        let canvases = channels_last(&scaled(&batch.canvases.to_device(self.options.device)));
+        let outputs = self.network.forward(&canvases, true);
+        let weights = plan.weights.scaled(&head, plan.canvas);
+        let targets = &batch.targets;
+        let mut parts = loss(
+            &head,
+            plan.canvas,
+            &outputs.heads,
+            targets,
+            &weights,
+            &plan.loss,
+            None,
+        );
+        losses.left_out += self.add_regions(&mut parts, &outputs.fine, targets, weights.attribute);
+        let values = parts.values();
+        if values.iter().all(|v| v.is_finite()) {
+            parts.total().backward();
+            losses.add(values);
+            self.gathered += 1;
+        } else {
+            self.not_finite += 1;
+        }
+        if self.gathered >= pace.accumulate || (last && self.gathered > 0) {
+            self.gathered = 0;
+            if self.sgd.step(pace, GRADIENT_NORM_MAX).is_finite() {
+                self.ema.update(&self.store);
+            } else {
+                self.not_finite += 1;
+            }
+        }
+    }
+
+    /// Adds what the region attribute head costs, if there is one; returns the cells left out.
+    fn add_regions(
+        &self,
+        parts: &mut LossParts,
+        fine: &[Tensor; 2],
+        targets: &[Target],
+        weight: f64,
+    ) -> usize {
+        let Some(head) = self.network.regions() else {
+            return 0;
+        };
+        let plan = &self.state.plan;
+        let taught = Taught::of(targets, plan.canvas, plan.attributes.regions_max);
+        if !taught.regions.is_empty() {
+            let logits = head.values(fine, &taught.regions, true);
+            let kind = plan.loss.attribute;
+            let terms = attribute_terms(kind, head.value_counts(), &logits, &taught.truths);
+            parts.attribute += terms.mean() * weight;
+        }
+        taught.left_out
+    }
+
+    pub(super) fn validate(
+        &self,
+        val: &[&Sample],
+        data: &Dataset,
+    ) -> Result<Validation, TrainError> {
+        let mut store = nn::VarStore::new(self.options.device);
+        let head = self.state.head();
+        let network = self.state.build(&store);
+        checkpoint::fill(&mut store, self.ema.shadow())?;
+        Ok(validate(
+            &network,
+            &head,
+            &self.state.plan,
+            self.options.device,
+            val,
+            data,
+        )?)
+    }
+
+    /// Counts the epoch; true when it is the best so far.
+    pub(super) fn note(&mut self, epoch: usize, validation: Option<&Validation>) -> bool {
+        self.state.epochs_done = epoch + 1;
+        self.state.ema_updates = self.ema.updates();
+        let Some(fitness) = validation.map(Validation::fitness) else {
+            return false;
+        };
+        let is_best = self.state.best.is_none_or(|(best, _)| fitness > best);
+        if is_best {
+            self.state.best = Some((fitness, epoch + 1));
+        }
+        is_best
+    }
+
+    /// Nothing that is no number may replace the last good checkpoint.
+    pub(super) fn check_finite(&self) -> Result<(), TrainError> {
+        let finite = |t: &Tensor| t.isfinite().all().int64_value(&[]) == 1;
+        if self.ema.shadow().values().all(finite) {
+            Ok(())
+        } else {
+            Err(TrainError::NotFinite(self.not_finite))
+        }
+    }
+
+    /// The best first: a cut between the two files then costs an epoch, never the best weights.
+    pub(super) fn save(&self, is_best: bool) -> Result<(), CheckpointError> {
+        let shadow = self.ema.shadow();
+        let ema = || {
+            shadow
+                .iter()
+                .map(|(n, t)| (n.clone(), t.shallow_clone()))
+                .collect()
+        };
+        let run = self.state.clone();
+        if is_best {
+            let (weights, momentum) = (BTreeMap::new(), BTreeMap::new());
+            let best = Checkpoint {
+                run: run.clone(),
+                weights,
+                ema: ema(),
+                momentum,
+            };
+            best.save(&best_checkpoint(&self.options.out))?;
+        }
+        let weights = self.store.variables().into_iter().collect();
+        let last = Checkpoint {
+            run,
+            weights,
+            ema: ema(),
+            momentum: self.sgd.state(),
+        };
+        last.save(&last_checkpoint(&self.options.out))
+    }
+}
+
+impl EpochLoss {
+    fn add(&mut self, values: [f64; 4]) {
+        for (sum, value) in self.sums.iter_mut().zip(values) {
+            *sum += value;
+        }
+        self.batches += 1;
+    }
+
+    pub(super) fn means(&self) -> [f64; 4] {
+        self.sums.map(|sum| sum / self.batches.max(1) as f64)
+    }
+}
+
+/// The same values with the channels innermost in memory, the layout the CPU's convolutions like best.
+fn channels_last(x: &Tensor) -> Tensor {
+    x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+}
