@@ -13,11 +13,15 @@ pub struct DeviceError {
 /// Registers the CUDA kernels where libtorch_cuda is installed; must run before the first tensor.
 ///
 /// The linker drops libtorch_cuda because nothing names a symbol of it, so it is opened by hand.
-/// `None` when it is not there: then only the CPU is.
-pub fn load_cuda() -> Option<libloading::os::unix::Library> {
+///
+/// # Errors
+/// Why it cannot be opened: then only the CPU is there.
+pub fn load_cuda() -> Result<libloading::os::unix::Library, String> {
     use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
     // SAFETY: libtorch_cuda's initialisers only register kernels; nothing runs concurrently yet.
-    unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) }.ok()
+    let opened = unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) };
+    // What the loader says is one link further down.
+    opened.map_err(|e| std::error::Error::source(&e).map_or(e.to_string(), ToString::to_string))
 }
 
 /// `auto` (a card if there is one), `cpu`, `cuda` or `cuda:N`.
@@ -33,7 +37,7 @@ pub fn parse(text: &str) -> Result<Device, DeviceError> {
         let count = Cuda::device_count();
         if !Cuda::is_available() {
             Err(error(
-                "libtorch finds no CUDA card or was installed without CUDA".to_owned(),
+                "libtorch finds no CUDA card or was installed without CUDA; leuko-host doctor --device cuda says what is missing".to_owned(),
             ))
         } else if index as i64 >= count {
             Err(error(format!("there are {count} cards, counted from 0")))

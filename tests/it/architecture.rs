@@ -35,6 +35,7 @@ const NAMED_IN: [(&str, &[&str]); 2] = [
             "host/src/export.rs",
             "host/src/device.rs",
             "host/src/engine",
+            "host/src/doctor.rs",
         ],
     ),
 ];

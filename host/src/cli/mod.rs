@@ -2,6 +2,7 @@
 
 mod data;
 mod data_args;
+mod doctor;
 mod export;
 mod predict;
 mod score;
@@ -26,6 +27,8 @@ enum Command {
     /// Look at data sets, bring them into another form.
     #[command(subcommand)]
     Data(data::DataCommand),
+    /// Say what training needs of this machine and what is there.
+    Doctor(doctor::DoctorArgs),
     /// Train a detector with attributes.
     Train(Box<train::TrainArgs>),
     /// Score a checkpoint on a split.
@@ -46,6 +49,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Data(command) => data::run(command),
+            Command::Doctor(args) => doctor::run(args),
             Command::Train(args) => train::run(*args),
             Command::Val(args) => val::run(&args),
             Command::Predict(args) => predict::run(&args),
