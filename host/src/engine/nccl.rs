@@ -224,6 +224,17 @@ mod tests {
     }
 
     #[test]
+    fn cards_cannot_join_where_there_is_none() {
+        let Ok(id) = Nccl::new_id() else { return };
+        if super::super::card::cards().is_ok_and(|cards| !cards.is_empty()) {
+            return;
+        }
+        let error = Nccl::join(id, 0, 1).err().expect("there is no card");
+        let text = error.to_string();
+        assert!(text.starts_with("NCCL, joining the cards: "), "{text}");
+    }
+
+    #[test]
     fn an_id_has_128_bytes_as_every_version_of_nccl_makes_it() {
         assert_eq!(ID_BYTES, 128);
     }

@@ -7,6 +7,7 @@ mod plan;
 mod progress;
 mod regions;
 mod run;
+mod together;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
