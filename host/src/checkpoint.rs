@@ -21,6 +21,8 @@ use crate::weights::pickle::read_pt;
 
 /// Key of [`RunState`] in the file's metadata.
 const RUN_KEY: &str = "leukoscope.run";
+/// Before the names of the running mean's tensors.
+const EMA_PREFIX: &str = "ema.";
 /// The version this code writes and the newest it reads.
 const VERSION: u32 = 2;
 
@@ -263,14 +265,15 @@ impl Checkpoint {
     }
 }
 
-/// The weights to start a training from: the running mean of one of our checkpoints, or those of a
-/// Python checkpoint of the family (`.pt`), read without executing anything.
+/// The weights to start a training from: the running mean of one of our checkpoints of any version,
+/// the tensors of any other `.safetensors`, or those of a Python checkpoint of the family (`.pt`),
+/// read without executing anything.
 ///
 /// # Errors
 /// When the file cannot be read or is neither.
 pub fn weights_of(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
     if path.extension().is_none_or(|extension| extension != "pt") {
-        return Checkpoint::load(path).map(|checkpoint| checkpoint.ema);
+        return safetensors_of(path);
     }
     let foreign = read_pt(path).map_err(|error| CheckpointError::Weights(error.to_string()))?;
     let named = foreign.tensors.iter().map(|(name, shape, values)| {
@@ -281,6 +284,31 @@ pub fn weights_of(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointErr
         )
     });
     Ok(named.collect())
+}
+
+fn safetensors_of(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
+    let file = fs::read(path).map_err(|source| CheckpointError::Io {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let tensors = SafeTensors::deserialize(&file).map_err(|e| CheckpointError::Format {
+        path: path.to_path_buf(),
+        reason: format!("expected .safetensors or .pt weights: {e}"),
+    })?;
+    let ours = tensors.iter().any(|(name, _)| name.starts_with(EMA_PREFIX));
+    let mut out = BTreeMap::new();
+    for (name, view) in tensors.iter() {
+        let name = match name.strip_prefix(EMA_PREFIX) {
+            Some(rest) => rest,
+            None if ours => continue,
+            None => name,
+        };
+        // Counters and the like are no weights.
+        if let Some(tensor) = tensor(&view) {
+            out.insert(name.to_owned(), tensor);
+        }
+    }
+    Ok(out)
 }
 
 /// Hash of a file, hexadecimal.
@@ -368,15 +396,14 @@ fn bytes(tensor: &Tensor) -> Vec<u8> {
         .collect()
 }
 
+/// A tensor of 32-bit floats; `None` for whole numbers and rarer kinds.
 fn tensor(view: &TensorView<'_>) -> Option<Tensor> {
-    if view.dtype() != Dtype::F32 {
-        return None;
-    }
-    let values: Vec<f32> = view
-        .data()
-        .chunks_exact(4)
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect();
+    let kind = match view.dtype() {
+        Dtype::F32 => Kind::Float,
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        _ => return None,
+    };
     let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-    Some(Tensor::from_slice(&values).view(shape.as_slice()))
+    Some(Tensor::from_data_size(view.data(), &shape, kind).to_kind(Kind::Float))
 }

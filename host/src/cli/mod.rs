@@ -1,13 +1,16 @@
 //! The command line: one file a command. Only here is printed.
 
+pub mod config;
 mod data;
 mod data_args;
 mod doctor;
 mod export;
 mod predict;
+mod progress;
 mod score;
 mod thresholds;
 mod train;
+mod train_args;
 mod val;
 
 use std::io::{self, Write};
@@ -30,7 +33,7 @@ enum Command {
     /// Say what training needs of this machine and what is there.
     Doctor(doctor::DoctorArgs),
     /// Train a detector with attributes.
-    Train(Box<train::TrainArgs>),
+    Train(Box<train_args::TrainArgs>),
     /// Score a checkpoint on a split.
     Val(val::ValArgs),
     /// Find the cells of pictures and draw them.

@@ -11,7 +11,7 @@ mod together;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::checkpoint::RunState;
 use crate::dataset::{Dataset, Sample, Split};
@@ -20,7 +20,7 @@ use run::Run;
 
 pub use error::TrainError;
 pub use journal::{EpochRow, Journal};
-pub use plan::{AttributePlan, Start, TrainOptions, TrainPlan};
+pub use plan::{AttributePlan, Balance, Ended, Start, TrainOptions, TrainPlan};
 pub use progress::Progress;
 
 /// Trains on the train split of `data`, chooses by its val split.
@@ -37,7 +37,8 @@ pub fn train(
     options: &TrainOptions,
     stop: &AtomicBool,
     mut each: impl FnMut(Progress<'_>),
-) -> Result<RunState, TrainError> {
+) -> Result<(RunState, Ended), TrainError> {
+    let begun = Instant::now();
     let of = |split| data.samples.iter().filter(move |s| s.split == split);
     let train: Vec<&Sample> = of(Split::Train).collect();
     let val: Vec<&Sample> = of(Split::Val).collect();
@@ -54,8 +55,12 @@ pub fn train(
     if !unfit.is_empty() {
         each(Progress::Unfit { weights: &unfit });
     }
+    let mut longest = Duration::ZERO;
     let mut journal = Journal::open(&options.out, run.state.epochs_done).map_err(unwritten)?;
     for epoch in run.state.epochs_done..run.state.plan.epochs {
+        if let Some(ended) = ends_early(&run.state, options, begun, longest) {
+            return Ok((run.state, ended));
+        }
         let started = Instant::now();
         let losses = run.epoch(epoch, &loader, &mut each)?;
         let last = epoch + 1 == run.state.plan.epochs;
@@ -84,8 +89,25 @@ pub fn train(
             epochs: run.state.plan.epochs,
             is_best,
         });
+        longest = longest.max(started.elapsed());
     }
-    Ok(run.state)
+    Ok((run.state, Ended::Done))
+}
+
+/// Why no further epoch is begun; `longest` is the longest of this process' epochs so far.
+fn ends_early(
+    state: &RunState,
+    options: &TrainOptions,
+    begun: Instant,
+    longest: Duration,
+) -> Option<Ended> {
+    let patience = state.plan.patience;
+    let best = state.best.map_or(0, |(_, epoch)| epoch);
+    if patience > 0 && best > 0 && state.epochs_done >= best + patience {
+        return Some(Ended::NothingBetter { epochs: patience });
+    }
+    let over = |budget| begun.elapsed() + longest > budget;
+    options.time_budget.is_some_and(over).then_some(Ended::TimeIsUp)
 }
 
 fn unwritten((path, source): (PathBuf, std::io::Error)) -> TrainError {

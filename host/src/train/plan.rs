@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shared::fit::FitKind;
@@ -41,8 +42,13 @@ pub struct TrainPlan {
     /// Choices of the loss.
     pub loss: LossOptions,
     /// How attributes are learned.
-    #[serde(default)]
     pub attributes: AttributePlan,
+    /// What is done for rare classes.
+    pub balance: Balance,
+    /// New prior boxes where the family's fit the cells badly.
+    pub autoanchor: bool,
+    /// Epochs without a better one after which training ends; 0 = never.
+    pub patience: usize,
 }
 
 /// How attributes are learned.
@@ -62,6 +68,31 @@ impl Default for AttributePlan {
             regions_max: 256,
         }
     }
+
+/// What is done for rare classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Balance {
+    /// Nothing.
+    None,
+    /// Pictures with rare classes are seen more often.
+    Repeat,
+    /// Rare classes weigh more in the loss.
+    Weights,
+}
+
+/// How a training came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every epoch is done.
+    Done,
+    /// So many epochs brought nothing better.
+    NothingBetter {
+        /// [`TrainPlan::patience`].
+        epochs: usize,
+    },
+    /// Another epoch would end after the time budget.
+    TimeIsUp,
 }
 
 /// What a run does not depend on: where it runs and what it tells.
@@ -77,6 +108,8 @@ pub struct TrainOptions {
     pub cache_bytes: usize,
     /// Epochs from one validation to the next.
     pub validate_every: usize,
+    /// Time from the start after which no epoch shall end; `None` = no limit.
+    pub time_budget: Option<Duration>,
 }
 
 /// What a run begins with.

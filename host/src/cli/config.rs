@@ -1,0 +1,151 @@
+//! `--config FILE`: a training's flags from a file, so that a run can be written down and repeated.
+//!
+//! The file is TOML; its keys are the names of the flags, and a table `hyp` holds hyper-parameters.
+//! `args.toml` of a finished run is such a file. A flag on the command line wins over the file's.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use clap::CommandFactory;
+use toml::{Table, Value};
+
+use super::Cli;
+use crate::exit::Usage;
+
+/// The table of hyper-parameters.
+const HYPER: &str = "hyp";
+
+/// `argv` with the flags of the `--config` file of `train` put before its own.
+///
+/// # Errors
+/// A file that cannot be read, is no TOML, or names no flag of `train`.
+pub fn expand(argv: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
+    let Some(at) = argv.iter().position(|a| a == "train").filter(|&at| at == 1) else {
+        return Ok(argv);
+    };
+    let own: Vec<String> = argv[at + 1..]
+        .iter()
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
+    let Some(path) = value_of(&own, "config") else {
+        return Ok(argv);
+    };
+    let text = fs::read_to_string(&path)
+        .map_err(|e| Usage(format!("{path}: {e}, expected a file of flags")))?;
+    let flags = flags(&path, &text, |key| is_given(&own, key))?;
+    let mut out = argv[..=at].to_vec();
+    out.extend(flags.into_iter().map(OsString::from));
+    out.extend_from_slice(&argv[at + 1..]);
+    Ok(out)
+}
+
+/// The value behind `--name` or `--name=`.
+fn value_of(own: &[String], name: &str) -> Option<String> {
+    let (flag, joined) = (format!("--{name}"), format!("--{name}="));
+    own.iter().enumerate().find_map(|(at, word)| match word {
+        word if *word == flag => own.get(at + 1).cloned(),
+        word => word.strip_prefix(&joined).map(str::to_owned),
+    })
+}
+
+fn is_given(own: &[String], name: &str) -> bool {
+    let (flag, joined) = (format!("--{name}"), format!("--{name}="));
+    own.iter()
+        .any(|word| *word == flag || word.starts_with(&joined))
+}
+
+/// The words that say the same as the file; keys that `given` knows are left to the command line.
+fn flags(path: &str, text: &str, given: impl Fn(&str) -> bool) -> Result<Vec<String>, Usage> {
+    let table: Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| Usage(format!("{path}: {e}")))?;
+    let command = Cli::command();
+    let train = command.find_subcommand("train");
+    let known: Vec<&str> = train
+        .into_iter()
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(clap::Arg::get_long)
+        .filter(|name| *name != "config" && *name != "resume" && *name != "set")
+        .collect();
+    let mut out = Vec::new();
+    for (key, value) in &table {
+        if let (HYPER, Value::Table(hyper)) = (key.as_str(), value) {
+            for (name, value) in hyper {
+                out.push(format!("--set={name}={}", word(path, name, value)?));
+            }
+            continue;
+        }
+        if !known.contains(&key.as_str()) {
+            let known = known.join(", ");
+            return Err(Usage(format!(
+                "{path}: key {key:?}, expected [{HYPER}] or one of {known}"
+            )));
+        }
+        if given(key) {
+            continue;
+        }
+        match value {
+            Value::Boolean(true) => out.push(format!("--{key}")),
+            Value::Boolean(false) => (),
+            Value::Array(values) => {
+                for value in values {
+                    out.push(format!("--{key}={}", word(path, key, value)?));
+                }
+            }
+            value => out.push(format!("--{key}={}", word(path, key, value)?)),
+        }
+    }
+    Ok(out)
+}
+
+fn word(path: &str, key: &str, value: &Value) -> Result<String, Usage> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Integer(number) => Ok(number.to_string()),
+        Value::Float(number) => Ok(number.to_string()),
+        Value::Boolean(yes) => Ok(yes.to_string()),
+        other => Err(Usage(format!(
+            "{path}: key {key:?} is {}, expected text, a number or true or false",
+            other.type_str()
+        ))),
+    }
+}
+
+/// Writes the file that repeats a run.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn write(path: &Path, flags: Table, hyper: Table) -> std::io::Result<()> {
+    let mut table = flags;
+    table.insert(HYPER.to_owned(), Value::Table(hyper));
+    let text = format!(
+        "# What this run was made with, all defaults written out. To repeat it:\n\
+         #     leuko-host train --config {} --name NEW\n{table}",
+        path.display()
+    );
+    fs::write(path, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_what_its_flags_would() {
+        let text = "epochs = 5\ndata = [\"a\", \"b\"]\ncos-lr = true\nimgsz = 320\n[hyp]\nlr0 = 0.02\n";
+        let words = flags("f.toml", text, |key| key == "imgsz").unwrap();
+        let expected = ["--cos-lr", "--data=a", "--data=b", "--epochs=5", "--set=lr0=0.02"];
+        let mut words = words;
+        words.sort();
+        assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn a_key_that_is_no_flag_is_named() {
+        let error = flags("f.toml", "epoch = 5\n", |_| false).unwrap_err().to_string();
+        assert!(error.starts_with("f.toml: key \"epoch\", expected [hyp] or one of "), "{error}");
+        let error = flags("f.toml", "epochs = {a = 1}\n", |_| false).unwrap_err().to_string();
+        assert!(error.contains("\"epochs\" is table"), "{error}");
+    }
+}
