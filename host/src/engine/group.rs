@@ -63,16 +63,26 @@ impl ProcessGroup {
     /// When somebody does not come, or NCCL is missing or refuses.
     pub fn join(launch: Launch, device: Device, patience: Duration) -> Result<Self, EngineError> {
         let gloo = Gloo::join(&launch, patience)?;
-        let cards = match device {
-            Device::Cuda(card) => Some(Mutex::new(gloo.join_cards(&launch, card)?)),
-            _ => None,
-        };
-        Ok(Self {
+        let mut group = Self {
             launch,
             patience,
             gloo: Mutex::new(gloo),
-            cards,
-        })
+            cards: None,
+        };
+        let mut with_card = [f64::from(u8::from(device.is_cuda()))];
+        group.sum_numbers(&mut with_card)?;
+        // Cards that wait for a process on the CPU would wait for ever.
+        if with_card != [0.0] && with_card != [group.world() as f64] {
+            let ([n], world) = (with_card, group.world());
+            return Err(EngineError::Missing(format!(
+                "{n} of {world} processes have a card, expected all or none; see --device"
+            )));
+        }
+        if let Device::Cuda(card) = device {
+            let gloo = group.gloo.get_mut().unwrap_or_else(PoisonError::into_inner);
+            group.cards = Some(Mutex::new(gloo.join_cards(&group.launch, card)?));
+        }
+        Ok(group)
     }
 
     /// This process's number, from 0.
