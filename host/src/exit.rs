@@ -12,6 +12,7 @@ use crate::doctor::NotReady;
 use crate::engine::EngineError;
 use crate::engine::memory::OutOfMemory;
 use crate::eval::EvalError;
+use crate::hyper::HyperError;
 use crate::onnx::OnnxError;
 use crate::picture::PictureError;
 use crate::score::ScoreError;
@@ -97,7 +98,7 @@ fn kind_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(if full { 6 } else { 4 });
     }
     let kinds = [
-        (error.is::<Usage>(), 2),
+        (error.is::<Usage>() || error.is::<HyperError>(), 2),
         (
             error.is::<PictureError>() || error.is::<DetectionsError>(),
             3,

@@ -3,8 +3,10 @@
 //! It never talks to a camera and never counts: that is the station's work. It meets the station in
 //! two files only, the ONNX model with its contract and `detections.jsonl`.
 
+pub mod anchors;
 pub mod assign;
 pub mod augment;
+pub mod cache;
 pub mod checkpoint;
 pub mod cli;
 pub mod dataset;
@@ -15,6 +17,7 @@ pub mod engine;
 pub mod eval;
 pub mod exit;
 pub mod export;
+pub mod hyper;
 pub mod loader;
 pub mod loss;
 pub mod model;

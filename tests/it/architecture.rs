@@ -29,7 +29,7 @@ const NAMED_IN: [(&str, &[&str]); 2] = [
             "host/src/train",
             "host/src/optim.rs",
             "host/src/checkpoint.rs",
-            "host/src/loader.rs",
+            "host/src/loader",
             "host/src/eval",
             "host/src/validate.rs",
             "host/src/export.rs",

@@ -1,24 +1,39 @@
-//! Augmentation on bytes before the network sees them: mosaic, affine, flips and quarter turns in a
-//! single sampling, then colour. Seeded by (seed, epoch, index).
+//! Augmentation on bytes before the network sees them, in the reference's order (attridet.md, 8.6):
+//! mosaic, perspective, mixup, stain, colour, flips and quarter turns.
+//!
+//! Every picture is sampled once, through one map; flips and turns are part of it. What is drawn
+//! depends on the stream of [`Rng`] and on the pictures, never on a thread or a clock.
 
 mod colour;
+mod mixup;
+mod projective;
 mod rng;
+mod stain;
+#[cfg(test)]
+mod tests;
 mod warp;
 
+use std::sync::Arc;
+
+use shared::fit::PAD_VALUE;
 use shared::geometry::Size;
 
 pub use colour::ColourJitter;
+pub use projective::Projective;
 pub use rng::Rng;
-pub use warp::{Affine, Planar};
+pub use stain::StainJitter;
+pub use warp::{Packed, draw};
 
 use crate::assign::Target;
 
-/// What is varied, and by how much.
+/// What is varied, and by how much; a field that a file lacks has the value of [`Augmentation::LOW`].
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
     /// Probability of four pictures on a canvas.
     pub mosaic: f32,
+    /// Probability that a second mosaic shines through a mosaic.
+    pub mixup: f32,
     /// Rotation, degrees each way.
     pub degrees: f32,
     /// Shift, share of the canvas each way.
@@ -27,40 +42,79 @@ pub struct Augmentation {
     pub scale: [f32; 2],
     /// Shear, degrees each way.
     pub shear: f32,
-    /// Flips and quarter turns: cells have no up.
+    /// Tilt, change of size per pixel each way, 0..=0.001.
+    pub perspective: f32,
+    /// Probability that up and down change places.
+    pub flipud: f32,
+    /// Probability that left and right change places.
+    pub fliplr: f32,
+    /// Quarter turns, each as likely: cells have no up. Only half turns where the canvas is not square.
     pub turns: bool,
     /// Colour gains.
     pub colour: ColourJitter,
+    /// Changes of the dyes.
+    pub stain: StainJitter,
+}
+
+impl Default for Augmentation {
+    fn default() -> Self {
+        Self::LOW
+    }
 }
 
 impl Augmentation {
     /// The values of the reference's "low" file, with turns.
     pub const LOW: Self = Self {
         mosaic: 1.0,
+        mixup: 0.0,
         degrees: 0.0,
         translate: 0.1,
         scale: [0.5, 1.5],
         shear: 0.0,
+        perspective: 0.0,
+        flipud: 0.0,
+        fliplr: 0.5,
         turns: true,
         colour: ColourJitter {
             hue: 0.015,
             saturation: 0.7,
             value: 0.4,
         },
+        stain: StainJitter::NONE,
+    };
+
+    /// Pictures as they are, in the middle of the canvas.
+    pub const NONE: Self = Self {
+        mosaic: 0.0,
+        translate: 0.0,
+        scale: [1.0, 1.0],
+        fliplr: 0.0,
+        turns: false,
+        colour: ColourJitter::NONE,
+        ..Self::LOW
     };
 }
 
 /// A picture fitted to the canvas' size, and its cells as `[x0, y0, x1, y1]` in its pixels.
 #[derive(Clone, Debug)]
-pub struct Fitted {
+pub struct Fitted<'a> {
     /// Pixels.
-    pub picture: Planar,
+    pub picture: Arc<Packed>,
     /// Boxes beside class and attributes (the `image` and `cxcywh` of the targets are not set).
-    pub cells: Vec<([f32; 4], Target)>,
+    pub cells: &'a [([f32; 4], Target)],
+}
+
+/// Where the pictures of mosaics come from.
+#[derive(Debug)]
+pub struct Pictures<'p, F> {
+    /// What a mosaic's other pictures are drawn from.
+    pub pool: &'p [usize],
+    /// The picture of a number.
+    pub fetch: F,
 }
 
 /// An augmented canvas, planar, and its targets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Augmented {
     /// `[3, height, width]`.
     pub canvas: Vec<u8>,
@@ -76,94 +130,136 @@ const VISIBLE_MIN: f32 = 0.1;
 const ASPECT_MAX: f32 = 100.0;
 
 impl Augmentation {
-    /// Whether the sample of this stream is a mosaic: then three partners are needed.
-    pub fn is_mosaic(&self, rng: &mut Rng) -> bool {
-        rng.chance(self.mosaic)
-    }
-
-    /// Draws one picture, or four as a mosaic, on a canvas of `size`.
-    pub fn apply(&self, pictures: &[&Fitted], size: Size, rng: &mut Rng) -> Augmented {
-        let (width, height) = (size.width as f32, size.height as f32);
-        let mut canvas = warp::blank(size);
-        let mut targets = Vec::new();
-        let mut order: Vec<&Fitted> = pictures.to_vec();
-        rng.shuffle(&mut order);
-        let map = self.map(width, height, rng);
-        for (fitted, place) in places(&order, width, height, rng) {
-            let whole = place.then(&map);
-            warp::draw(&fitted.picture, &whole, &mut canvas, size);
-            targets.extend(
-                fitted
-                    .cells
-                    .iter()
-                    .filter_map(|cell| moved(cell, &whole, size)),
-            );
+    /// The canvas of picture `first`, of `size`.
+    ///
+    /// # Errors
+    /// The first that `pictures` gives.
+    pub fn apply<'a, E>(
+        &self,
+        first: usize,
+        pictures: &Pictures<'_, impl Fn(usize) -> Result<Fitted<'a>, E>>,
+        size: Size,
+        rng: &mut Rng,
+    ) -> Result<Augmented, E> {
+        let is_mosaic = rng.chance(self.mosaic);
+        // The turn comes last, so that it is the same for both canvases of a mixture.
+        let turn = self.turn(size, rng);
+        let mut out = self.layer(first, is_mosaic, pictures, (size, &turn), rng)?;
+        if is_mosaic && rng.chance(self.mixup) {
+            let other = partner(pictures.pool, first, rng);
+            let second = self.layer(other, true, pictures, (size, &turn), rng)?;
+            mixup::mix(&mut out.canvas, &second.canvas, mixup::ratio(rng));
+            out.targets.extend(second.targets);
         }
-        self.colour.apply(&mut canvas, rng);
-        Augmented { canvas, targets }
+        self.stain.apply(&mut out.canvas, rng);
+        self.colour.apply(&mut out.canvas, rng);
+        Ok(out)
     }
 
-    /// From coordinates around the middle to the canvas.
-    fn map(&self, width: f32, height: f32, rng: &mut Rng) -> Affine {
-        let scale = rng.uniform(self.scale[0], self.scale[1]);
-        let angle = rng.uniform(-self.degrees, self.degrees).to_radians();
-        let (sin, cos) = (angle.sin() * scale, angle.cos() * scale);
-        let mut shear = || rng.uniform(-self.shear, self.shear).to_radians().tan();
-        let sheared = Affine::linear(1.0, shear(), shear(), 1.0);
-        let turned = if self.turns {
-            turn(rng)
+    /// One picture, or four as a mosaic, drawn on an empty canvas.
+    fn layer<'a, E>(
+        &self,
+        first: usize,
+        is_mosaic: bool,
+        pictures: &Pictures<'_, impl Fn(usize) -> Result<Fitted<'a>, E>>,
+        (size, turn): (Size, &Projective),
+        rng: &mut Rng,
+    ) -> Result<Augmented, E> {
+        let mut chosen = vec![first];
+        if is_mosaic {
+            chosen.extend([(); 3].map(|()| partner(pictures.pool, first, rng)));
+            rng.shuffle(&mut chosen);
+        }
+        let map = self.map(size, rng).then(turn);
+        let corner = [size.width, size.height].map(|side| rng.uniform(-0.5, 0.5) * side as f32);
+        let mut canvas = vec![PAD_VALUE; 3 * size.area().unwrap_or(0)];
+        let mut targets = Vec::new();
+        for (at, &number) in chosen.iter().enumerate() {
+            let fitted = (pictures.fetch)(number)?;
+            let place = if is_mosaic {
+                quarter(at, corner, fitted.picture.size())
+            } else {
+                middle(fitted.picture.size())
+            };
+            let whole = place.then(&map);
+            draw(&fitted.picture, &whole, &mut canvas, size);
+            let seen = |cell| moved(cell, &whole, size);
+            targets.extend(fitted.cells.iter().filter_map(seen));
+        }
+        Ok(Augmented { canvas, targets })
+    }
+
+    /// From coordinates around the middle to the canvas: perspective, rotation and scale, shear, shift.
+    fn map(&self, size: Size, rng: &mut Rng) -> Projective {
+        let mut within = |limit: f32| f64::from(rng.uniform(-limit, limit));
+        let tilt = Projective::tilt(within(self.perspective), within(self.perspective));
+        let (sin, cos) = within(self.degrees).to_radians().sin_cos();
+        let mut shear = || within(self.shear).to_radians().tan();
+        let shear = Projective::linear(1.0, shear(), shear(), 1.0);
+        let mut shift = |side: u32| (0.5 + within(self.translate)) * f64::from(side);
+        let shift = Projective::shift(shift(size.width), shift(size.height));
+        let scale = f64::from(rng.uniform(self.scale[0], self.scale[1]));
+        tilt.then(&Projective::linear(cos, -sin, sin, cos))
+            .then(&Projective::linear(scale, 0.0, 0.0, scale))
+            .then(&shear)
+            .then(&shift)
+    }
+
+    /// Flips and turns about the middle of the canvas.
+    fn turn(&self, size: Size, rng: &mut Rng) -> Projective {
+        let mut sign = |p: f32| if rng.chance(p) { -1.0 } else { 1.0 };
+        let (x, y) = (sign(self.fliplr), sign(self.flipud));
+        let quarters = if self.turns { rng.below(4) } else { 0 };
+        let quarters = if size.width == size.height {
+            quarters
         } else {
-            Affine::shift(0.0, 0.0)
+            quarters & 2
         };
-        let mut offset = || rng.uniform(0.5 - self.translate, 0.5 + self.translate);
-        let middle = Affine::shift(offset() * width, offset() * height);
-        turned
-            .then(&Affine::linear(cos, -sin, sin, cos))
-            .then(&sheared)
-            .then(&middle)
+        let (sin, cos) = [(0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0)][quarters];
+        let (cx, cy) = (f64::from(size.width) / 2.0, f64::from(size.height) / 2.0);
+        Projective::shift(-cx, -cy)
+            .then(&Projective::linear(x, 0.0, 0.0, y))
+            .then(&Projective::linear(cos, -sin, sin, cos))
+            .then(&Projective::shift(cx, cy))
     }
 }
 
-/// One of the eight symmetries of a square.
-fn turn(rng: &mut Rng) -> Affine {
-    let flip = if rng.chance(0.5) { -1.0 } else { 1.0 };
-    let (sin, cos) = [(0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0)][rng.below(4)];
-    Affine::linear(cos * flip, -sin, sin * flip, cos)
+/// One of the pool; without a pool the picture itself.
+fn partner(pool: &[usize], itself: usize, rng: &mut Rng) -> usize {
+    match pool.len() {
+        0 => itself,
+        n => pool[rng.below(n)],
+    }
 }
 
-/// Where the pictures lie before the map, in coordinates whose origin is the middle: one in the
-/// middle, or four whose inner corners meet at a random centre.
-fn places<'a>(
-    order: &[&'a Fitted],
-    width: f32,
-    height: f32,
-    rng: &mut Rng,
-) -> Vec<(&'a Fitted, Affine)> {
-    let side = |fitted: &Fitted| {
-        (
-            fitted.picture.size.width as f32,
-            fitted.picture.size.height as f32,
-        )
+/// Puts a picture's middle at the origin.
+fn middle(picture: Size) -> Projective {
+    Projective::shift(
+        -f64::from(picture.width) / 2.0,
+        -f64::from(picture.height) / 2.0,
+    )
+}
+
+/// Puts picture `at` of a mosaic's four at its side of `corner`, where their inner corners meet.
+fn quarter(at: usize, corner: [f32; 2], picture: Size) -> Projective {
+    let [x, y] = corner.map(f64::from);
+    let x = if at % 2 == 1 {
+        x
+    } else {
+        x - f64::from(picture.width)
     };
-    if let [one] = order {
-        let (w, h) = side(one);
-        return vec![(one, Affine::shift(-w / 2.0, -h / 2.0))];
-    }
-    let cx = rng.uniform(-width / 2.0, width / 2.0);
-    let cy = rng.uniform(-height / 2.0, height / 2.0);
-    let place = |(index, fitted): (usize, &&'a Fitted)| {
-        let (w, h) = side(fitted);
-        let x = if index % 2 == 1 { cx } else { cx - w };
-        let y = if index / 2 == 1 { cy } else { cy - h };
-        (*fitted, Affine::shift(x, y))
+    let y = if at / 2 == 1 {
+        y
+    } else {
+        y - f64::from(picture.height)
     };
-    order.iter().enumerate().map(place).collect()
+    Projective::shift(x, y)
 }
 
 /// The cell after the map, cut to the canvas; `None` when too little of it is left to learn from.
-fn moved((bbox, target): &([f32; 4], Target), map: &Affine, size: Size) -> Option<Target> {
+fn moved((bbox, target): &([f32; 4], Target), map: &Projective, size: Size) -> Option<Target> {
     let (width, height) = (size.width as f32, size.height as f32);
-    let [x0, y0, x1, y1] = map.bbox(*bbox);
+    let [x0, y0, x1, y1] = map.bbox(*bbox)?;
     let whole = (x1 - x0) * (y1 - y0);
     let (x0, x1) = (x0.clamp(0.0, width), x1.clamp(0.0, width));
     let (y0, y1) = (y0.clamp(0.0, height), y1.clamp(0.0, height));
@@ -179,94 +275,4 @@ fn moved((bbox, target): &([f32; 4], Target), map: &Affine, size: Size) -> Optio
         h / height,
     ];
     usable.then_some(Target { cxcywh, ..*target })
-}
-
-#[cfg(test)]
-mod tests {
-    use shared::attribute::NO_ATTRIBUTES;
-
-    use super::*;
-
-    /// A grey picture with a black square, whose box is known.
-    fn fitted() -> Fitted {
-        let size = Size::new(64, 64);
-        let mut bytes = vec![200; 3 * 64 * 64];
-        for y in 20..40 {
-            for x in 10..34 {
-                for channel in 0..3 {
-                    bytes[channel * 64 * 64 + y * 64 + x] = 0;
-                }
-            }
-        }
-        let target = Target {
-            image: 0,
-            class: Some(0),
-            cxcywh: [0.0; 4],
-            attributes: NO_ATTRIBUTES,
-        };
-        Fitted {
-            picture: Planar { bytes, size },
-            cells: vec![([10.0, 20.0, 34.0, 40.0], target)],
-        }
-    }
-
-    #[test]
-    fn boxes_move_with_their_pixels() {
-        let picture = fitted();
-        let plain = Augmentation {
-            colour: ColourJitter {
-                hue: 0.0,
-                saturation: 0.0,
-                value: 0.0,
-            },
-            degrees: 0.0,
-            ..Augmentation::LOW
-        };
-        for index in 0..50 {
-            let mut rng = Rng::new(7, 0, index);
-            let partners = if index % 2 == 0 {
-                vec![&picture]
-            } else {
-                vec![&picture; 4]
-            };
-            let out = plain.apply(&partners, Size::new(64, 64), &mut rng);
-            // Every target's box is black inside, within a pixel of its edge.
-            for target in &out.targets {
-                let [cx, cy, w, h] = target.cxcywh.map(|v| v * 64.0);
-                for y in (cy - h / 2.0 + 1.0).ceil() as usize..(cy + h / 2.0 - 1.0) as usize {
-                    for x in (cx - w / 2.0 + 1.0).ceil() as usize..(cx + w / 2.0 - 1.0) as usize {
-                        assert!(out.canvas[y * 64 + x] < 10, "sample {index} at {x} {y}");
-                    }
-                }
-            }
-            // And what is black lies in a box, but for cells of which less than a tenth is left.
-            let forgotten = 4.0 * VISIBLE_MIN * (24.0 * 20.0) * 1.5 * 1.5;
-            let black = out.canvas[..64 * 64].iter().filter(|&&v| v == 0).count() as f32;
-            let boxes: f32 = out
-                .targets
-                .iter()
-                .map(|t| t.cxcywh[2] * t.cxcywh[3] * 4096.0)
-                .sum();
-            assert!(
-                black <= boxes + forgotten,
-                "sample {index}: {black} black, {boxes} in boxes"
-            );
-        }
-    }
-
-    #[test]
-    fn the_same_stream_gives_the_same_canvas() {
-        let picture = fitted();
-        let draw = |index| {
-            Augmentation::LOW
-                .apply(
-                    &[&picture; 4],
-                    Size::new(64, 64),
-                    &mut Rng::new(3, 1, index),
-                )
-                .canvas
-        };
-        assert_eq!(draw(5), draw(5));
-        assert_ne!(draw(5), draw(6));
-    }
 }

@@ -1,181 +1,405 @@
-//! Affine maps of planar u8 pictures onto a canvas, bilinear, with the boxes moving along.
+//! Pictures drawn through a map onto a canvas: bilinear, in whole numbers.
 
-use shared::fit::PAD_VALUE;
+use std::ops::Range;
+
 use shared::geometry::Size;
 
-/// `x' = a x + b y + c`, `y' = d x + e y + f`; pixel centres lie at halves.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Affine {
-    /// `[a, b, c, d, e, f]`.
-    pub m: [f32; 6],
+use super::projective::Projective;
+
+/// Bytes behind the last pixel, so that eight can be read at the last but one.
+const TAIL: usize = 2;
+
+/// Bits of the weights: a 64th of a pixel, so that a sum of four weighted bytes has 20 bits.
+const WEIGHT_BITS: u32 = 6;
+
+/// Bits behind the point of coordinates that are stepped along a row.
+const FRACTION: u32 = 32;
+
+/// A picture, three bytes a pixel, to read at any place of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Packed {
+    bytes: Vec<u8>,
+    size: Size,
 }
 
-impl Affine {
-    /// A move.
-    pub fn shift(x: f32, y: f32) -> Self {
-        Self {
-            m: [1.0, 0.0, x, 0.0, 1.0, y],
-        }
-    }
-
-    /// A linear map around the origin.
-    pub fn linear(a: f32, b: f32, d: f32, e: f32) -> Self {
-        Self {
-            m: [a, b, 0.0, d, e, 0.0],
-        }
-    }
-
-    /// First `self`, then `next`.
-    pub fn then(&self, next: &Self) -> Self {
-        let ([a, b, c, d, e, f], [p, q, r, s, t, u]) = (self.m, next.m);
-        Self {
-            m: [
-                p * a + q * d,
-                p * b + q * e,
-                p * c + q * f + r,
-                s * a + t * d,
-                s * b + t * e,
-                s * c + t * f + u,
-            ],
-        }
-    }
-
-    /// The way back; `None` when the map flattens the plane.
-    pub fn inverse(&self) -> Option<Self> {
-        let [a, b, c, d, e, f] = self.m;
-        let det = a * e - b * d;
-        if det.abs() < 1e-9 {
+impl Packed {
+    /// From planes `[3, height, width]`; `None` when the length is another.
+    pub fn from_planes(planes: &[u8], size: Size) -> Option<Self> {
+        let plane = size.area()?;
+        if plane == 0 || planes.len() != 3 * plane {
             return None;
         }
-        let (ia, ib, id, ie) = (e / det, -b / det, -d / det, a / det);
+        let mut bytes = vec![0; 3 * plane + TAIL];
+        for (channel, values) in planes.chunks_exact(plane).enumerate() {
+            for (pixel, &value) in bytes.chunks_exact_mut(3).zip(values) {
+                pixel[channel] = value;
+            }
+        }
+        Some(Self { bytes, size })
+    }
+
+    /// From pixels of three bytes; `None` when the length is another.
+    pub fn from_pixels(mut pixels: Vec<u8>, size: Size) -> Option<Self> {
+        let plane = size.area()?;
+        if plane == 0 || pixels.len() != 3 * plane {
+            return None;
+        }
+        pixels.extend_from_slice(&[0; TAIL]);
         Some(Self {
-            m: [ia, ib, -(ia * c + ib * f), id, ie, -(id * c + ie * f)],
+            bytes: pixels,
+            size,
         })
     }
 
-    /// Where a point goes.
-    pub fn point(&self, x: f32, y: f32) -> (f32, f32) {
-        let [a, b, c, d, e, f] = self.m;
-        (a * x + b * y + c, d * x + e * y + f)
+    /// Bytes to reserve for [`Packed::from_pixels`], so that nothing is copied there.
+    pub fn capacity(size: Size) -> Option<usize> {
+        size.area()?.checked_mul(3)?.checked_add(TAIL)
     }
 
-    /// The upright box around the image of an upright box `[x0, y0, x1, y1]`.
-    pub fn bbox(&self, [x0, y0, x1, y1]: [f32; 4]) -> [f32; 4] {
-        let corners = [(x0, y0), (x1, y0), (x0, y1), (x1, y1)].map(|(x, y)| self.point(x, y));
-        let fold = |f: fn(f32, f32) -> f32, start: f32| {
-            corners
-                .iter()
-                .fold((start, start), |(u, v), &(x, y)| (f(u, x), f(v, y)))
-        };
-        let (low, high) = (
-            fold(f32::min, f32::INFINITY),
-            fold(f32::max, f32::NEG_INFINITY),
-        );
-        [low.0, low.1, high.0, high.1]
-    }
-}
-
-/// A planar picture, `[3, height, width]`.
-#[derive(Clone, Debug)]
-pub struct Planar {
-    /// `3 * width * height` bytes.
-    pub bytes: Vec<u8>,
     /// Its size.
-    pub size: Size,
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
+    /// Three bytes a pixel, rows from the top.
+    pub fn pixels(&self) -> &[u8] {
+        &self.bytes[..self.bytes.len() - TAIL]
+    }
+
+    /// Eight bytes from pixel `at`: the pixel, the one behind it, and two that are not looked at.
+    fn pair(&self, at: usize) -> u64 {
+        let bytes = &self.bytes[at * 3..][..8];
+        u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
+    }
+
+    fn pixel(&self, x: usize, y: usize) -> u64 {
+        let at = (y * self.size.width as usize + x) * 3;
+        let [r, g, b] = [0, 1, 2].map(|channel| u64::from(self.bytes[at + channel]));
+        r | g << 8 | b << 16
+    }
 }
 
-/// Draws `picture` through `map` (picture to canvas) on those pixels of `canvas` that it covers.
-pub fn draw(picture: &Planar, map: &Affine, canvas: &mut [u8], side: Size) {
+/// The three low bytes, 21 bits apart: room for a weighted sum of each.
+fn spread(pixel: u64) -> u64 {
+    (pixel & 0xff) | (pixel & 0xff00) << 13 | (pixel & 0x00ff_0000) << 26
+}
+
+/// The weighted mean of left and right of two rows, and its three bytes.
+fn blend(top: [u64; 2], bottom: [u64; 2], wx: u64, wy: u64) -> [u8; 3] {
+    const ONE: u64 = 1 << WEIGHT_BITS;
+    const ROUND: u64 = 1 << (2 * WEIGHT_BITS - 1);
+    let both = wx * wy;
+    let (right, below) = ((wx << WEIGHT_BITS) - both, (wy << WEIGHT_BITS) - both);
+    let corner = ONE * ONE - right - below - both;
+    let sum = spread(top[0]) * corner
+        + spread(top[1]) * right
+        + spread(bottom[0]) * below
+        + spread(bottom[1]) * both
+        + (ROUND | ROUND << 21 | ROUND << 42);
+    let shift = 2 * WEIGHT_BITS;
+    [sum >> shift, sum >> (21 + shift), sum >> (42 + shift)].map(|value| value as u8)
+}
+
+/// One row of the canvas.
+type Row<'a> = [&'a mut [u8]; 3];
+
+/// Draws `picture` through `map` (picture to canvas) on those pixels of the planar `canvas` of
+/// `size` that it covers.
+pub fn draw(picture: &Packed, map: &Projective, canvas: &mut [u8], size: Size) {
     let Some(back) = map.inverse() else { return };
-    let size = picture.size;
-    let covered = map.bbox([0.0, 0.0, size.width as f32, size.height as f32]);
-    let low = |at: usize| covered[at].max(0.0).floor() as usize;
-    let high = |at: usize, limit: u32| covered[at].min(limit as f32).ceil().max(0.0) as usize;
-    let (columns, rows) = (low(0)..high(2, side.width), low(1)..high(3, side.height));
-    let plane = side.width as usize * side.height as usize;
-    for y in rows {
-        for x in columns.clone() {
-            let (u, v) = back.point(x as f32 + 0.5, y as f32 + 0.5);
-            if u < 0.0 || v < 0.0 || u >= size.width as f32 || v >= size.height as f32 {
-                continue;
-            }
-            let rgb = bilinear(picture, u - 0.5, v - 0.5);
-            for (channel, value) in rgb.into_iter().enumerate() {
-                canvas[channel * plane + y * side.width as usize + x] = value;
-            }
+    let (width, height) = (picture.size.width as f32, picture.size.height as f32);
+    let Some(covered) = map.bbox([0.0, 0.0, width, height]) else {
+        return;
+    };
+    let low = |value: f32| value.max(0.0).floor() as usize;
+    let high = |value: f32, limit: u32| value.min(limit as f32).ceil().max(0.0) as usize;
+    let columns = low(covered[0])..high(covered[2], size.width);
+    let line = size.width as usize;
+    let (red, rest) = canvas.split_at_mut(line * size.height as usize);
+    let (green, blue) = rest.split_at_mut(line * size.height as usize);
+    for y in low(covered[1])..high(covered[3], size.height) {
+        let at = y * line..(y + 1) * line;
+        let row: Row<'_> = [&mut red[at.clone()], &mut green[at.clone()], &mut blue[at]];
+        let start = back.point(0.5, y as f64 + 0.5);
+        if back.is_affine() {
+            Line::new(picture, start, back.step()).draw(row, columns.clone());
+        } else {
+            draw_tilted(picture, start, back.step(), row, columns.clone());
         }
     }
 }
 
-/// Sample at pixel-index coordinates, edges repeated; weights of 8 bits.
-fn bilinear(picture: &Planar, x: f32, y: f32) -> [u8; 3] {
-    let (width, height) = (picture.size.width as i32, picture.size.height as i32);
-    let (fx, fy) = ((x * 256.0).floor() as i32, (y * 256.0).floor() as i32);
-    let (x0, y0) = (fx >> 8, fy >> 8);
-    let (wx, wy) = ((fx & 255) as u32, (fy & 255) as u32);
-    let clamp = |v: i32, n: i32| v.clamp(0, n - 1) as usize;
-    let (left, right) = (clamp(x0, width), clamp(x0 + 1, width));
-    let (top, bottom) = (
-        clamp(y0, height) * width as usize,
-        clamp(y0 + 1, height) * width as usize,
-    );
-    let plane = width as usize * height as usize;
-    let mut out = [0; 3];
-    for (channel, value) in out.iter_mut().enumerate() {
-        let p = &picture.bytes[channel * plane..][..plane];
-        let mix =
-            |row: usize| u32::from(p[row + left]) * (256 - wx) + u32::from(p[row + right]) * wx;
-        *value = ((mix(top) * (256 - wy) + mix(bottom) * wy + (1 << 15)) >> 16) as u8;
-    }
-    out
+/// A row of the canvas as it lies on the picture, affine: pixel indices with [`FRACTION`] bits.
+struct Line<'a> {
+    picture: &'a Packed,
+    start: [i64; 2],
+    step: [i64; 2],
 }
 
-/// A canvas of padding.
-pub fn blank(side: Size) -> Vec<u8> {
-    vec![PAD_VALUE; 3 * side.width as usize * side.height as usize]
+impl<'a> Line<'a> {
+    fn new(picture: &'a Packed, start: [f64; 3], step: [f64; 3]) -> Self {
+        /// Half the finest weight, so that weights are rounded.
+        const HALF_WEIGHT: i64 = 1 << (FRACTION - WEIGHT_BITS - 1);
+        let fixed = |value: f64| (value * (1_i64 << FRACTION) as f64).round() as i64;
+        Self {
+            picture,
+            start: [start[0], start[1]].map(|value| fixed(value - 0.5) + HALF_WEIGHT),
+            step: [step[0], step[1]].map(fixed),
+        }
+    }
+
+    /// Columns for which both indices plus `shift` lie in `0..size - margin`.
+    fn within(&self, shift: i64, margin: i64) -> Range<i64> {
+        let size = self.picture.size;
+        let span = |axis: usize, side: u32| {
+            let limit = (i64::from(side) - margin) << FRACTION;
+            span(self.start[axis] + shift, self.step[axis], limit)
+        };
+        overlap(span(0, size.width), span(1, size.height))
+    }
+
+    fn draw(&self, row: Row<'_>, columns: Range<usize>) {
+        let columns = columns.start as i64..columns.end as i64;
+        let half = 1 << (FRACTION - 1);
+        let covered = overlap(self.within(half, 0), columns);
+        let inner = overlap(self.within(0, 1), covered.clone());
+        let [red, green, blue] = row;
+        let mut edge = |columns: Range<i64>| {
+            for x in columns {
+                let rgb = self.clamped(x);
+                [red[x as usize], green[x as usize], blue[x as usize]] = rgb;
+            }
+        };
+        if inner.is_empty() {
+            return edge(covered);
+        }
+        edge(covered.start..inner.start);
+        edge(inner.end..covered.end);
+        let at = inner.start as usize..inner.end as usize;
+        let outputs = (red[at.clone()].iter_mut().zip(&mut green[at.clone()])).zip(&mut blue[at]);
+        let width = self.picture.size.width as usize;
+        let [mut u, mut v] = self.at(inner.start);
+        for ((red, green), blue) in outputs {
+            let at = (v >> FRACTION) as usize * width + (u >> FRACTION) as usize;
+            let (top, bottom) = (self.picture.pair(at), self.picture.pair(at + width));
+            let (wx, wy) = (weight(u), weight(v));
+            [*red, *green, *blue] = blend([top, top >> 24], [bottom, bottom >> 24], wx, wy);
+            u += self.step[0];
+            v += self.step[1];
+        }
+    }
+
+    fn at(&self, x: i64) -> [i64; 2] {
+        [0, 1].map(|axis| self.start[axis] + x * self.step[axis])
+    }
+
+    /// The value at column `x`, edges repeated.
+    fn clamped(&self, x: i64) -> [u8; 3] {
+        let [u, v] = self.at(x);
+        clamped(
+            self.picture,
+            u >> FRACTION,
+            v >> FRACTION,
+            weight(u),
+            weight(v),
+        )
+    }
+}
+
+/// The fraction of an index, in weights.
+fn weight(index: i64) -> u64 {
+    u64::from(index as u32 >> (FRACTION - WEIGHT_BITS))
+}
+
+/// The value right and below of pixel `(x, y)`, edges repeated.
+fn clamped(picture: &Packed, x: i64, y: i64, wx: u64, wy: u64) -> [u8; 3] {
+    let near = |v: i64, side: u32| v.clamp(0, i64::from(side) - 1) as usize;
+    let [left, right] = [x, x + 1].map(|x| near(x, picture.size.width));
+    let [top, bottom] = [y, y + 1].map(|y| near(y, picture.size.height));
+    blend(
+        [picture.pixel(left, top), picture.pixel(right, top)],
+        [picture.pixel(left, bottom), picture.pixel(right, bottom)],
+        wx,
+        wy,
+    )
+}
+
+/// The whole `x` for which `0 <= start + x step < limit`.
+fn span(start: i64, step: i64, limit: i64) -> Range<i64> {
+    // The first x for which start + x step reaches `bound`, rising.
+    let reaches = |start: i64, step: i64, bound: i64| -(start - bound).div_euclid(step);
+    match step.signum() {
+        1 => reaches(start, step, 0)..reaches(start, step, limit),
+        -1 => reaches(-start, -step, 1 - limit)..reaches(-start, -step, 1),
+        _ if (0..limit).contains(&start) => i64::MIN..i64::MAX,
+        _ => 0..0,
+    }
+}
+
+fn overlap(a: Range<i64>, b: Range<i64>) -> Range<i64> {
+    let start = a.start.max(b.start);
+    start..a.end.min(b.end).max(start)
+}
+
+/// The same with a division a pixel.
+fn draw_tilted(
+    picture: &Packed,
+    mut at: [f64; 3],
+    step: [f64; 3],
+    row: Row<'_>,
+    columns: Range<usize>,
+) {
+    let (width, height) = (
+        f64::from(picture.size.width),
+        f64::from(picture.size.height),
+    );
+    for (at, step) in at.iter_mut().zip(step) {
+        *at += columns.start as f64 * step;
+    }
+    let [red, green, blue] = row;
+    for x in columns {
+        let [u, v, w] = at;
+        let (u, v) = (u / w, v / w);
+        let inside = u >= 0.0 && v >= 0.0 && u < width && v < height;
+        if Projective::is_seen(w) && inside {
+            let scale = f64::from(1 << WEIGHT_BITS);
+            let fixed = |v: f64| ((v - 0.5) * scale + 0.5).floor() as i64;
+            let (u, v) = (fixed(u), fixed(v));
+            let weight = |v: i64| (v & ((1 << WEIGHT_BITS) - 1)) as u64;
+            let rgb = clamped(
+                picture,
+                u >> WEIGHT_BITS,
+                v >> WEIGHT_BITS,
+                weight(u),
+                weight(v),
+            );
+            [red[x], green[x], blue[x]] = rgb;
+        }
+        at = [0, 1, 2].map(|k| at[k] + step[k]);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use shared::fit::PAD_VALUE;
+
     use super::*;
 
-    fn gradient(size: Size) -> Planar {
+    fn gradient(size: Size) -> (Vec<u8>, Packed) {
         let n = size.width * size.height;
-        Planar {
-            bytes: (0..3 * n).map(|i| (i * 7 % 251) as u8).collect(),
-            size,
-        }
+        let planes: Vec<u8> = (0..3 * n).map(|i| (i * 7 % 251) as u8).collect();
+        let packed = Packed::from_planes(&planes, size).expect("of its size");
+        (planes, packed)
+    }
+
+    fn drawn(picture: &Packed, map: &Projective, size: Size) -> Vec<u8> {
+        let mut canvas = vec![PAD_VALUE; 3 * (size.width * size.height) as usize];
+        draw(picture, map, &mut canvas, size);
+        canvas
     }
 
     #[test]
     fn the_identity_copies() {
-        let picture = gradient(Size::new(13, 9));
-        let mut canvas = blank(picture.size);
-        draw(
-            &picture,
-            &Affine::shift(0.0, 0.0),
-            &mut canvas,
-            picture.size,
-        );
-        assert_eq!(canvas, picture.bytes);
-    }
-
-    #[test]
-    fn a_map_and_its_inverse_cancel() {
-        let map = Affine::linear(0.6, -0.8, 0.9, 0.5).then(&Affine::shift(3.0, -7.0));
-        let back = map.then(&map.inverse().unwrap());
-        for (got, expected) in back.m.into_iter().zip(Affine::shift(0.0, 0.0).m) {
-            assert!((got - expected).abs() < 1e-5, "{back:?}");
+        for size in [
+            Size::new(13, 9),
+            Size::new(1, 1),
+            Size::new(1, 5),
+            Size::new(6, 1),
+        ] {
+            let (planes, picture) = gradient(size);
+            assert_eq!(
+                drawn(&picture, &Projective::IDENTITY, size),
+                planes,
+                "{size}"
+            );
         }
     }
 
     #[test]
     fn a_quarter_turn_moves_pixels_and_boxes_alike() {
-        let picture = gradient(Size::new(8, 8));
-        let turn = Affine::linear(0.0, -1.0, 1.0, 0.0).then(&Affine::shift(8.0, 0.0));
-        let mut canvas = blank(picture.size);
-        draw(&picture, &turn, &mut canvas, picture.size);
-        assert_eq!(turn.bbox([1.0, 2.0, 2.0, 3.0]), [5.0, 1.0, 6.0, 2.0]);
-        assert_eq!(canvas[8 + 5], picture.bytes[2 * 8 + 1]);
+        let size = Size::new(8, 8);
+        let (planes, picture) = gradient(size);
+        let turn = Projective::linear(0.0, -1.0, 1.0, 0.0).then(&Projective::shift(8.0, 0.0));
+        let canvas = drawn(&picture, &turn, size);
+        assert_eq!(turn.bbox([1.0, 2.0, 2.0, 3.0]), Some([5.0, 1.0, 6.0, 2.0]));
+        assert_eq!(canvas[8 + 5], planes[2 * 8 + 1]);
+        let back = Projective::linear(0.0, 1.0, -1.0, 0.0).then(&Projective::shift(0.0, 8.0));
+        let again = Packed::from_planes(&canvas, size).expect("of its size");
+        assert_eq!(drawn(&again, &back, size), planes);
+    }
+
+    #[test]
+    fn the_whole_numbers_of_a_span_are_those_a_loop_finds() {
+        for start in -7..8 {
+            for step in -4..5 {
+                let expected: Vec<i64> = (-20..20)
+                    .filter(|x| (0..6).contains(&(start + x * step)))
+                    .collect();
+                let got: Vec<i64> = overlap(span(start, step, 6), -20..20).collect();
+                assert_eq!(got, expected, "{start} {step}");
+            }
+        }
+    }
+
+    /// The definition: bilinear in real numbers, edges repeated, nothing outside.
+    fn slow(picture: &Packed, map: &Projective, canvas: &mut [u8], size: Size) {
+        let back = map.inverse().expect("not flat");
+        let (w, h) = (
+            f64::from(picture.size.width),
+            f64::from(picture.size.height),
+        );
+        let plane = (size.width * size.height) as usize;
+        for y in 0..size.height {
+            for x in 0..size.width {
+                let [u, v, d] = back.point(f64::from(x) + 0.5, f64::from(y) + 0.5);
+                let (u, v) = (u / d, v / d);
+                if !Projective::is_seen(d) || u < 0.0 || v < 0.0 || u >= w || v >= h {
+                    continue;
+                }
+                let (u, v) = (u - 0.5, v - 0.5);
+                let at = |x: f64, y: f64, channel: usize| {
+                    let (x, y) = (x.clamp(0.0, w - 1.0), y.clamp(0.0, h - 1.0));
+                    let pixel = y as usize * picture.size.width as usize + x as usize;
+                    f64::from(picture.bytes[3 * pixel + channel])
+                };
+                let (x0, y0) = (u.floor(), v.floor());
+                let (fx, fy) = (u - x0, v - y0);
+                for channel in 0..3 {
+                    let row =
+                        |y: f64| at(x0, y, channel) * (1.0 - fx) + at(x0 + 1.0, y, channel) * fx;
+                    let value = row(y0) * (1.0 - fy) + row(y0 + 1.0) * fy;
+                    canvas[channel * plane + (y * size.width + x) as usize] = value.round() as u8;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_map_gives_what_the_definition_gives() {
+        // Smooth, so that a 128th of a pixel is less than a level; edges may fall either way.
+        let from = Size::new(57, 43);
+        let value = |i: u32| (i % 57) as u8 + (i / 57 % 43) as u8;
+        let planes: Vec<u8> = (0..3 * 57 * 43).map(value).collect();
+        let picture = Packed::from_planes(&planes, from).expect("of its size");
+        let size = Size::new(64, 48);
+        let middle = |map: Projective| {
+            Projective::shift(-28.5, -21.5)
+                .then(&map)
+                .then(&Projective::shift(30.0, 25.0))
+        };
+        for map in [
+            middle(Projective::linear(0.7, 0.0, 0.0, 1.3)),
+            middle(Projective::linear(0.0, -1.4, 1.4, 0.0)),
+            middle(Projective::linear(-0.6, 0.8, 0.8, 0.6)),
+            middle(Projective::tilt(0.006, -0.004)),
+            middle(Projective::tilt(0.04, 0.02).then(&Projective::linear(0.9, 0.3, -0.2, 1.1))),
+        ] {
+            let canvas = drawn(&picture, &map, size);
+            let mut expected = vec![PAD_VALUE; canvas.len()];
+            slow(&picture, &map, &mut expected, size);
+            let off = |(a, b): (&u8, &u8)| a.abs_diff(*b);
+            let far = canvas.iter().zip(&expected).filter(|&p| off(p) > 1).count();
+            assert!(far <= 3, "{map:?}: {far} of {} bytes", canvas.len());
+        }
     }
 }

@@ -133,9 +133,16 @@ mod tests {
 
     #[test]
     fn a_file_says_what_its_flags_would() {
-        let text = "epochs = 5\ndata = [\"a\", \"b\"]\ncos-lr = true\nimgsz = 320\n[hyp]\nlr0 = 0.02\n";
+        let text =
+            "epochs = 5\ndata = [\"a\", \"b\"]\ncos-lr = true\nimgsz = 320\n[hyp]\nlr0 = 0.02\n";
         let words = flags("f.toml", text, |key| key == "imgsz").unwrap();
-        let expected = ["--cos-lr", "--data=a", "--data=b", "--epochs=5", "--set=lr0=0.02"];
+        let expected = [
+            "--cos-lr",
+            "--data=a",
+            "--data=b",
+            "--epochs=5",
+            "--set=lr0=0.02",
+        ];
         let mut words = words;
         words.sort();
         assert_eq!(words, expected);
@@ -143,9 +150,16 @@ mod tests {
 
     #[test]
     fn a_key_that_is_no_flag_is_named() {
-        let error = flags("f.toml", "epoch = 5\n", |_| false).unwrap_err().to_string();
-        assert!(error.starts_with("f.toml: key \"epoch\", expected [hyp] or one of "), "{error}");
-        let error = flags("f.toml", "epochs = {a = 1}\n", |_| false).unwrap_err().to_string();
+        let error = flags("f.toml", "epoch = 5\n", |_| false)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("f.toml: key \"epoch\", expected [hyp] or one of "),
+            "{error}"
+        );
+        let error = flags("f.toml", "epochs = {a = 1}\n", |_| false)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("\"epochs\" is table"), "{error}");
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 use shared::attribute::AttributeSchema;
 use shared::class::ClassTable;
 
@@ -10,7 +11,8 @@ use crate::dataset::{DataError, Dataset, Mode, OpenOptions, Split, join, open};
 use crate::exit::Usage;
 
 /// Data sets, joined.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct DataArgs {
     /// A data YAML, a COCO JSON, or a folder (Pascal VOC, WBCAtt, images/ + labels/); may be given
     /// several times, the first decides classes and attributes.

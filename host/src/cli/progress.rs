@@ -36,6 +36,7 @@ impl Bar {
                 }
                 self.bar.set_position(*done as u64);
             }
+            Progress::Anchors { check } => eprintln!("{check}"),
             Progress::Unfit { weights } => {
                 eprintln!(
                     "weights that do not fit and start from nothing: {}",

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use toml::Table;
+use toml::{Table, Value};
 
 use super::progress::Bar;
 use super::train_args::TrainArgs;
@@ -16,7 +16,7 @@ use crate::checkpoint::{Checkpoint, weights_of};
 use crate::dataset::{Split, remove_leaks};
 use crate::device;
 use crate::exit::Usage;
-use crate::hyper::Hyper;
+use crate::hyper::HyperValues;
 use crate::train::{Ended, Start, TrainOptions, best_checkpoint, last_checkpoint, train};
 
 /// Name of the file of flags in a run's folder.
@@ -50,7 +50,7 @@ pub fn run(mut args: TrainArgs) -> anyhow::Result<()> {
         out: out.clone(),
         device,
         workers: args.workers,
-        cache_bytes: args.cache_mb << 20,
+        cache: args.cache_plan(),
         validate_every: args.val_period.max(1),
         time_budget: time_budget(args.time_budget)?,
     };
@@ -116,11 +116,13 @@ fn open_run(out: &Path, resume: bool) -> anyhow::Result<Option<Checkpoint>> {
 }
 
 /// Everything the run was asked for, defaults written out; paths as they were given.
-fn write_args(out: &Path, args: &TrainArgs, hyper: &Hyper) -> anyhow::Result<()> {
+fn write_args(out: &Path, args: &TrainArgs, hyper: &HyperValues) -> anyhow::Result<()> {
     let path: PathBuf = out.join(ARGS);
     let flags = Table::try_from(args).context("the flags as TOML")?;
-    let hyper = Table::try_from(hyper.values()).context("the hyper-parameters as TOML")?;
-    config::write(&path, flags, hyper).with_context(|| format!("{}", path.display()))
+    let hyper = hyper
+        .iter()
+        .map(|(key, number)| (key.to_owned(), Value::Float(number)));
+    config::write(&path, flags, hyper.collect()).with_context(|| format!("{}", path.display()))
 }
 
 /// Set by Ctrl-C; a second Ctrl-C ends the process at once (every file is written whole or not).

@@ -8,8 +8,9 @@ use shared::fit::FitKind;
 use shared::geometry::Size;
 
 use super::data_args::DataArgs;
+use crate::cache::CachePlan;
 use crate::exit::Usage;
-use crate::hyper::Hyper;
+use crate::hyper::{Hyper, HyperValues};
 use crate::loss::{AttributeLoss, LossOptions};
 use crate::model::{Activation, Architecture, AttributeHead, DetectionHead, Stem};
 use crate::optim::Schedule;
@@ -78,10 +79,10 @@ pub struct TrainArgs {
     /// Pictures to a step of the optimizer.
     #[arg(long, default_value_t = 64)]
     pub nominal_batch: usize,
-    /// Hyper-parameters: low, med or high (YOLOv5's scratch files), or a file with YOLOv5's keys.
-    #[arg(long, value_name = "low|med|high|FILE", default_value = "low")]
+    /// Hyper-parameters with YOLOv5's keys; what it does not say is as in YOLOv5's "low" file.
+    #[arg(long, value_name = "FILE")]
     #[serde(skip)]
-    pub hyp: String,
+    pub hyp: Option<PathBuf>,
     /// One hyper-parameter, instead of the file's; may be given several times, the last wins.
     #[arg(long, value_name = "KEY=VALUE")]
     #[serde(skip)]
@@ -110,9 +111,15 @@ pub struct TrainArgs {
     /// Threads that make batches.
     #[arg(long, default_value_t = 1)]
     pub workers: usize,
-    /// Room for fitted pictures, MiB.
+    /// Where decoded and fitted pictures are kept.
+    #[arg(long, value_enum, default_value = "ram")]
+    pub cache: CacheKind,
+    /// Most room for them, MiB.
     #[arg(long, default_value_t = 4096)]
-    pub cache_mb: usize,
+    pub cache_mb: u64,
+    /// Folder of `--cache disk`; PROJECT/cache unless given.
+    #[arg(long)]
+    pub cache_dir: Option<PathBuf>,
     /// Epochs from one validation to the next.
     #[arg(long, default_value_t = 1)]
     pub val_period: usize,
@@ -128,6 +135,18 @@ pub struct TrainArgs {
     pub resume: bool,
 }
 
+/// Where decoded and fitted pictures are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheKind {
+    /// Nowhere: every picture is decoded each time it is used.
+    None,
+    /// In memory.
+    Ram,
+    /// In files that the next run finds again.
+    Disk,
+}
+
 fn parse_side(text: &str) -> Result<u32, String> {
     let side = text
         .parse::<u32>()
@@ -137,19 +156,24 @@ fn parse_side(text: &str) -> Result<u32, String> {
 }
 
 impl TrainArgs {
-    /// The hyper-parameters, and what of them has no effect.
+    /// The hyper-parameters; says on stderr what of them has no effect.
     ///
     /// # Errors
     /// A file that cannot be used, or a setting that is no `KEY=VALUE` in its range.
-    pub fn hyper(&self) -> anyhow::Result<Hyper> {
-        let (mut hyper, warnings) = Hyper::named_or_read(&self.hyp)?;
-        for warning in warnings {
+    pub fn hyper(&self) -> anyhow::Result<HyperValues> {
+        let mut values = match &self.hyp {
+            Some(path) => HyperValues::read(path)?,
+            None => HyperValues::default(),
+        };
+        for setting in &self.set {
+            values
+                .set(setting)
+                .map_err(|reason| Usage(format!("--set: {reason}")))?;
+        }
+        for warning in values.without_effect() {
             eprintln!("{warning}");
         }
-        for setting in &self.set {
-            hyper.set(setting)?;
-        }
-        Ok(hyper)
+        Ok(values)
     }
 
     /// What the network looks like.
@@ -158,7 +182,10 @@ impl TrainArgs {
     /// An unknown size or multiples no network can be built with.
     pub fn architecture(&self) -> Result<Architecture, Usage> {
         let size = Architecture::yolov5(&self.model).ok_or_else(|| {
-            Usage(format!("--model {:?}, expected n, s, m, l or x", self.model))
+            Usage(format!(
+                "--model {:?}, expected n, s, m, l or x",
+                self.model
+            ))
         })?;
         let architecture = Architecture {
             depth: self.depth.unwrap_or(size.depth),
@@ -181,18 +208,35 @@ impl TrainArgs {
         })
     }
 
+    /// Where fitted pictures are kept.
+    pub fn cache_plan(&self) -> CachePlan {
+        let bytes = self.cache_mb << 20;
+        match self.cache {
+            CacheKind::None => CachePlan::None,
+            CacheKind::Ram => CachePlan::Ram { bytes },
+            CacheKind::Disk => CachePlan::Disk {
+                folder: self
+                    .cache_dir
+                    .clone()
+                    .unwrap_or_else(|| self.project.join("cache")),
+                bytes,
+            },
+        }
+    }
+
     /// What the run's result depends on, beside the data.
     ///
     /// # Errors
     /// Numbers that no training can be made with.
-    pub fn plan(&self, hyper: &Hyper) -> Result<TrainPlan, Usage> {
+    pub fn plan(&self, values: &HyperValues) -> Result<TrainPlan, Usage> {
         if self.epochs == 0 || self.batch_size == 0 || self.nominal_batch == 0 {
             let expected = "--epochs, --batch-size and --nominal-batch, expected at least 1";
             return Err(Usage(expected.to_owned()));
         }
-        let close_mosaic = hyper.close_mosaic().min(self.epochs / 2);
-        if close_mosaic < hyper.close_mosaic() {
-            let (asked, epochs) = (hyper.close_mosaic(), self.epochs);
+        let hyper = Hyper::of(values);
+        let close_mosaic = hyper.close_mosaic.min(self.epochs / 2);
+        if close_mosaic < hyper.close_mosaic {
+            let (asked, epochs) = (hyper.close_mosaic, self.epochs);
             eprintln!("close_mosaic {asked}: half of {epochs} epochs is taken");
         }
         Ok(TrainPlan {
@@ -210,13 +254,13 @@ impl TrainArgs {
             schedule: Schedule {
                 nominal_batch: self.nominal_batch,
                 cosine: self.cos_lr,
-                ..hyper.schedule()
+                ..hyper.schedule
             },
-            augmentation: hyper.augmentation(),
-            weights: hyper.gains(),
+            augmentation: hyper.augmentation,
+            weights: hyper.gains,
             loss: LossOptions {
                 attribute: self.attribute_loss(),
-                ..hyper.loss()
+                ..hyper.loss
             },
             attributes: AttributePlan {
                 gradient: !self.attr_detach,

@@ -12,6 +12,7 @@ use shared::cell::Cell;
 use shared::class::ClassTable;
 use shared::geometry::{BBox, Image, Size};
 
+mod balance;
 mod bounded;
 mod coco;
 mod coco_fields;
@@ -36,9 +37,11 @@ mod wbcatt;
 mod write;
 mod yaml;
 
-pub(crate) use bounded::read_bytes;
+pub use balance::{RARE_BELOW, class_weights, repeat_factors};
+pub(crate) use bounded::{read_bytes, read_text};
 pub use duplicates::{LeakReport, remove_leaks};
 pub use fingerprint::fingerprint;
+pub(crate) use fingerprint::hex;
 pub use join::join;
 pub use open::{GroupRule, OpenOptions, open};
 pub use phantom::{PhantomLook, PhantomPlan, PhantomSchema, draw_phantoms};

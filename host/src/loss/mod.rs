@@ -14,11 +14,12 @@ use shared::geometry::Size;
 use shared::head::HeadSpec;
 use tch::{Device, Kind, Tensor};
 
+pub use options::LossOptions;
+
 use crate::assign::{Positive, Target, positives};
 use binary::Binary;
 
 pub use attributes::{AttributeLoss, AttributeTerms, attribute_terms, knows_any};
-pub use options::LossOptions;
 
 /// Weight of the objectness of each level, finest first.
 const BALANCE: [f64; 3] = [4.0, 1.0, 0.4];

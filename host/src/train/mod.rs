@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::RunState;
-use crate::dataset::{Dataset, Sample, Split};
+use crate::dataset::{Dataset, RARE_BELOW, Sample, Split, repeat_factors};
 use crate::loader::Loader;
 use run::Run;
 
@@ -50,11 +50,8 @@ pub fn train(
             });
         }
     }
-    let loader = Loader::new(train, plan.fit, plan.canvas, options.cache_bytes);
-    let (mut run, unfit) = Run::new(data, plan, start, options, stop)?;
-    if !unfit.is_empty() {
-        each(Progress::Unfit { weights: &unfit });
-    }
+    let loader = loader_of(train, data, &plan, options);
+    let mut run = Run::new(data, plan, start, options, stop, &mut each)?;
     let mut longest = Duration::ZERO;
     let mut journal = Journal::open(&options.out, run.state.epochs_done).map_err(unwritten)?;
     for epoch in run.state.epochs_done..run.state.plan.epochs {
@@ -107,7 +104,26 @@ fn ends_early(
         return Some(Ended::NothingBetter { epochs: patience });
     }
     let over = |budget| begun.elapsed() + longest > budget;
-    options.time_budget.is_some_and(over).then_some(Ended::TimeIsUp)
+    options
+        .time_budget
+        .is_some_and(over)
+        .then_some(Ended::TimeIsUp)
+}
+
+/// The training pictures, rare ones repeated where the plan says so.
+fn loader_of<'a>(
+    samples: Vec<&'a Sample>,
+    data: &Dataset,
+    plan: &TrainPlan,
+    options: &TrainOptions,
+) -> Loader<'a> {
+    let factors = (plan.balance == Balance::Repeat)
+        .then(|| repeat_factors(&samples, data.classes.len(), RARE_BELOW));
+    let loader = Loader::new(samples, plan.fit, plan.canvas, &options.cache);
+    match factors {
+        Some(factors) => loader.repeated(&factors),
+        None => loader,
+    }
 }
 
 fn unwritten((path, source): (PathBuf, std::io::Error)) -> TrainError {

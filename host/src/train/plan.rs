@@ -10,6 +10,7 @@ use shared::geometry::Size;
 use tch::{Device, Tensor};
 
 use crate::augment::Augmentation;
+use crate::cache::CachePlan;
 use crate::checkpoint::Checkpoint;
 use crate::loss::{LossOptions, LossWeights};
 use crate::model::Architecture;
@@ -68,6 +69,7 @@ impl Default for AttributePlan {
             regions_max: 256,
         }
     }
+}
 
 /// What is done for rare classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -104,8 +106,8 @@ pub struct TrainOptions {
     pub device: Device,
     /// Threads that make batches.
     pub workers: usize,
-    /// Room for fitted pictures, bytes.
-    pub cache_bytes: usize,
+    /// Where fitted pictures are kept.
+    pub cache: CachePlan,
     /// Epochs from one validation to the next.
     pub validate_every: usize,
     /// Time from the start after which no epoch shall end; `None` = no limit.

@@ -1,9 +1,15 @@
 //! What a training tells while it runs.
 
 use super::EpochRow;
+use crate::anchors::AnchorCheck;
 
 /// What training tells while it runs.
 pub enum Progress<'a> {
+    /// The prior boxes were compared with the cells.
+    Anchors {
+        /// How well they fit, and those made anew.
+        check: &'a AnchorCheck,
+    },
     /// The weights it was to start from lack these, or have them in another shape.
     Unfit {
         /// Names.

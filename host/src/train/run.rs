@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tch::{Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 
 use super::regions::Taught;
 use super::{
-    Progress, Start, TrainError, TrainOptions, TrainPlan, best_checkpoint, last_checkpoint,
-    pictures, unwritten,
+    Balance, Progress, Start, TrainError, TrainOptions, TrainPlan, best_checkpoint,
+    last_checkpoint, pictures, unwritten,
 };
+use crate::anchors::{Levels, check_anchors, sizes_on_canvas};
 use crate::assign::Target;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
-use crate::dataset::{Dataset, Sample, fingerprint};
+use crate::dataset::{Dataset, Sample, Split, class_weights, fingerprint};
 use crate::loader::{Batch, EpochPlan, Loader};
 use crate::loss::{LossParts, attribute_terms, loss};
 use crate::model::{AttributeHead, Detector, scaled};
@@ -33,6 +34,8 @@ pub(super) struct Run<'a> {
     network: Detector,
     sgd: Sgd,
     ema: Ema,
+    /// `[classes]`, where the plan weighs them.
+    class_weights: Option<Tensor>,
     /// Batches since the last step.
     gathered: usize,
     not_finite: usize,
@@ -49,7 +52,12 @@ pub(super) struct EpochLoss {
 }
 
 /// The state to begin with; a run to go on with must have been trained on this very data.
-fn state_of(data: &Dataset, plan: TrainPlan, start: &Start) -> Result<RunState, TrainError> {
+fn state_of(
+    data: &Dataset,
+    plan: TrainPlan,
+    start: &Start,
+    tell: &mut impl FnMut(Progress<'_>),
+) -> Result<RunState, TrainError> {
     let data_fingerprint = fingerprint(data)?;
     if let Start::Resume(from) = start {
         let trained_on = &from.run.data_fingerprint;
@@ -63,7 +71,7 @@ fn state_of(data: &Dataset, plan: TrainPlan, start: &Start) -> Result<RunState, 
         let name = data.name.clone();
         return Err(TrainError::NoAttributes { name });
     }
-    let levels = plan.architecture.levels();
+    let levels = levels_of(data, &plan, tell);
     Ok(RunState {
         version: RunState::version(),
         software: format!("leuko-host {}", env!("CARGO_PKG_VERSION")),
@@ -78,6 +86,22 @@ fn state_of(data: &Dataset, plan: TrainPlan, start: &Start) -> Result<RunState, 
     })
 }
 
+/// The family's outputs, with prior boxes made for the training cells where the family's fit them
+/// badly and the plan allows it.
+fn levels_of(data: &Dataset, plan: &TrainPlan, tell: &mut impl FnMut(Progress<'_>)) -> Levels {
+    let levels = plan.architecture.levels();
+    let has_anchors = levels.iter().any(|level| !level.anchors.is_empty());
+    if !has_anchors || !plan.autoanchor {
+        return levels;
+    }
+    let train = |sample: &&Sample| sample.split == Split::Train;
+    let samples: Vec<&Sample> = data.samples.iter().filter(train).collect();
+    let sizes = sizes_on_canvas(&samples, plan.fit, plan.canvas);
+    let check = check_anchors(&sizes, &levels, plan.loss.anchor_t, plan.seed);
+    tell(Progress::Anchors { check: &check });
+    check.levels.unwrap_or(levels)
+}
+
 impl<'a> Run<'a> {
     pub(super) fn new(
         data: &Dataset,
@@ -85,20 +109,24 @@ impl<'a> Run<'a> {
         start: Start,
         options: &'a TrainOptions,
         stop: &'a AtomicBool,
-    ) -> Result<(Self, Vec<String>), TrainError> {
+        tell: &mut impl FnMut(Progress<'_>),
+    ) -> Result<Self, TrainError> {
         tch::manual_seed(plan.seed as i64);
-        let state = state_of(data, plan, &start)?;
+        let state = state_of(data, plan, &start, tell)?;
         let mut store = nn::VarStore::new(options.device);
         let mut network = state.build(&store);
         if !state.plan.attributes.gradient {
             network.detach_attributes(&state.head());
         }
         let mut sgd = Sgd::new(&store, &state.plan.schedule, state.plan.batch);
-        let mut unfit = Vec::new();
+        let class_weights = class_weights_of(data, &state.plan, options.device);
         let ema = match start {
             Start::Nothing => Ema::new(&store),
             Start::Weights(weights) => {
-                unfit = checkpoint::fill_where_fitting(&store, &weights);
+                let unfit = checkpoint::fill_where_fitting(&store, &weights);
+                if !unfit.is_empty() {
+                    tell(Progress::Unfit { weights: &unfit });
+                }
                 Ema::new(&store)
             }
             Start::Resume(from) => {
@@ -111,20 +139,18 @@ impl<'a> Run<'a> {
                 Ema::restored(shadow.collect(), state.ema_updates)
             }
         };
-        Ok((
-            Self {
-                options,
-                state,
-                store,
-                network,
-                sgd,
-                ema,
-                gathered: 0,
-                not_finite: 0,
-                stop,
-            },
-            unfit,
-        ))
+        Ok(Self {
+            options,
+            state,
+            store,
+            network,
+            sgd,
+            ema,
+            class_weights,
+            gathered: 0,
+            not_finite: 0,
+            stop,
+        })
     }
 
     pub(super) fn pace(&self, at: usize, loader: &Loader<'_>) -> Pace {
@@ -153,6 +179,8 @@ impl<'a> Run<'a> {
             batch: plan.batch,
             workers,
             augmentation,
+            rank: 0,
+            world: 1,
         };
         let of = loader.batches(plan.batch);
         let mut losses = EpochLoss::default();
@@ -209,7 +237,7 @@ impl<'a> Run<'a> {
             targets,
             &weights,
             &plan.loss,
-            None,
+            self.class_weights.as_ref(),
         );
         losses.left_out += self.add_regions(&mut parts, &outputs.fine, targets, weights.attribute);
         let values = parts.values();
@@ -324,6 +352,21 @@ impl<'a> Run<'a> {
         };
         last.save(&last_checkpoint(&self.options.out))
     }
+}
+
+/// How much each class counts in the loss, `[classes]`; `None` = all the same.
+fn class_weights_of(data: &Dataset, plan: &TrainPlan, device: Device) -> Option<Tensor> {
+    if plan.balance != Balance::Weights {
+        return None;
+    }
+    let train = |sample: &&Sample| sample.split == Split::Train;
+    let samples: Vec<&Sample> = data.samples.iter().filter(train).collect();
+    let weights = class_weights(&samples, data.classes.len());
+    Some(
+        Tensor::from_slice(&weights)
+            .to_kind(Kind::Float)
+            .to_device(device),
+    )
 }
 
 impl EpochLoss {
