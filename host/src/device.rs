@@ -104,7 +104,10 @@ mod tests {
     fn a_device_that_is_not_there_is_refused_and_doctor_is_named() {
         assert_eq!(parse("cpu").expect("always there"), Device::Cpu);
         let unknown = parse("tpu").expect_err("no such device").to_string();
-        assert_eq!(unknown, "device \"tpu\": expected auto, cpu, cuda or cuda:N");
+        assert_eq!(
+            unknown,
+            "device \"tpu\": expected auto, cpu, cuda or cuda:N"
+        );
         if !Cuda::is_available() {
             let text = parse("cuda").expect_err("no card").to_string();
             assert!(text.contains("leuko-host doctor --device cuda"), "{text}");
@@ -125,7 +128,10 @@ mod tests {
             let auto = of_process("auto", Some(&launch));
             assert_eq!(auto.expect("the CPU"), Device::Cpu);
             let error = of_process("cuda", Some(&launch)).expect_err("no card");
-            assert!(error.to_string().starts_with("device \"cuda:1\": "), "{error}");
+            assert!(
+                error.to_string().starts_with("device \"cuda:1\": "),
+                "{error}"
+            );
         }
     }
 }

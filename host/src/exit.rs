@@ -43,6 +43,7 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             TrainError::NotFinite(_) => None,
             TrainError::Checkpoint(inner) => code_of(inner),
             TrainError::Data(inner) => code_of(inner),
+            TrainError::Engine(inner) => code_of(inner),
             TrainError::Picture(inner) => code_of(inner),
             TrainError::Validation(inner) => code_of(inner),
         };

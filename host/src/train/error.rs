@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::checkpoint::CheckpointError;
 use crate::dataset::DataError;
+use crate::engine::EngineError;
 use crate::picture::PictureError;
 use crate::validate::ValidationError;
 
@@ -51,6 +52,9 @@ pub enum TrainError {
         "loss or gradient was not finite in {0} batches; the last good checkpoint is kept. Lower lr0?"
     )]
     NotFinite(usize),
+    /// The device, libtorch or another process.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The validation.
     #[error(transparent)]
     Validation(#[from] ValidationError),

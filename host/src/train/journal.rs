@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::engine::clock::TimeSplit;
 use crate::validate::Validation;
 
 /// An epoch in numbers.
@@ -17,6 +18,8 @@ pub struct EpochRow {
     pub validation: Option<Validation>,
     /// Learning rate of the weights at the epoch's start.
     pub lr: f64,
+    /// How the time of the training divided, in this process.
+    pub time: TimeSplit,
     /// Wall time, training and validation.
     pub seconds: f64,
 }

@@ -103,7 +103,11 @@ impl Machine {
         self.together.sum_gradients(store)?;
         let Some(scaler) = &mut self.scaler else {
             let finite = sgd.step(pace, GRADIENT_NORM_MAX).is_finite();
-            return Ok(if finite { Stepped::Yes } else { Stepped::NotFinite });
+            return Ok(if finite {
+                Stepped::Yes
+            } else {
+                Stepped::NotFinite
+            });
         };
         scaler.unscale(&mut gradients(store));
         let finite = sgd.step(pace, GRADIENT_NORM_MAX).is_finite();

@@ -2,6 +2,7 @@
 
 mod error;
 mod journal;
+mod machine;
 mod pictures;
 mod plan;
 mod progress;
@@ -53,42 +54,59 @@ pub fn train(
     let loader = loader_of(train, data, &plan, options);
     let mut run = Run::new(data, plan, start, options, stop, &mut each)?;
     let mut longest = Duration::ZERO;
-    let mut journal = Journal::open(&options.out, run.state.epochs_done).map_err(unwritten)?;
+    let open = || Journal::open(&options.out, run.state.epochs_done).map_err(unwritten);
+    // Of several processes the first alone validates and writes.
+    let mut journal = run.is_first().then(open).transpose()?;
     for epoch in run.state.epochs_done..run.state.plan.epochs {
-        if let Some(ended) = ends_early(&run.state, options, begun, longest) {
+        let ended = ends_early(&run.state, options, begun, longest);
+        if let Some(ended) = run.agreed(ended)? {
             return Ok((run.state, ended));
         }
         let started = Instant::now();
-        let losses = run.epoch(epoch, &loader, &mut each)?;
-        let last = epoch + 1 == run.state.plan.epochs;
-        let validation = if last || (epoch + 1) % options.validate_every == 0 {
-            Some(run.validate(&val, data)?)
-        } else {
-            None
-        };
-        let is_best = run.note(epoch, validation.as_ref());
-        let row = EpochRow {
-            epoch: epoch + 1,
-            losses: losses.means(),
-            validation,
-            lr: run
-                .pace(epoch * loader.batches(run.state.plan.batch), &loader)
-                .lr,
-            seconds: started.elapsed().as_secs_f64(),
-        };
+        let trained = run.epoch(epoch, &loader, &mut each)?;
         run.check_finite()?;
-        // The journal first: a resumed run cuts lines it has not reached, but cannot make up lost ones.
-        journal.append(&row).map_err(unwritten)?;
-        run.save(is_best)?;
-        pictures::write_curves(journal.path(), &options.out).map_err(unwritten)?;
-        each(Progress::Epoch {
-            row: &row,
-            epochs: run.state.plan.epochs,
-            is_best,
-        });
+        if let Some(journal) = &mut journal {
+            let last = epoch + 1 == run.state.plan.epochs;
+            let validation = if last || (epoch + 1) % options.validate_every == 0 {
+                Some(run.validate(&val, data)?)
+            } else {
+                None
+            };
+            let is_best = run.note(epoch, validation.as_ref());
+            let row = EpochRow {
+                epoch: epoch + 1,
+                losses: trained.means(),
+                validation,
+                lr: run.first_rate(epoch, &loader),
+                time: trained.time,
+                seconds: started.elapsed().as_secs_f64(),
+            };
+            publish(&run, journal, &row, is_best, &mut each)?;
+        }
+        run.follow_first(epoch)?;
         longest = longest.max(started.elapsed());
     }
     Ok((run.state, Ended::Done))
+}
+
+/// Writes what an epoch brought and tells of it.
+fn publish(
+    run: &Run<'_>,
+    journal: &mut Journal,
+    row: &EpochRow,
+    is_best: bool,
+    each: &mut impl FnMut(Progress<'_>),
+) -> Result<(), TrainError> {
+    // The journal first: a resumed run cuts lines it has not reached, but cannot make up lost ones.
+    journal.append(row).map_err(unwritten)?;
+    run.save(is_best)?;
+    pictures::write_curves(journal.path(), run.out()).map_err(unwritten)?;
+    each(Progress::Epoch {
+        row,
+        epochs: run.state.plan.epochs,
+        is_best,
+    });
+    Ok(())
 }
 
 /// Why no further epoch is begun; `longest` is the longest of this process' epochs so far.

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor, nn};
 
 use crate::engine::EngineError;
@@ -42,6 +44,27 @@ impl Together {
         self.0
             .as_ref()
             .map_or(Ok(()), |group| group.sum_numbers(numbers))
+    }
+
+    /// Refuses to go on where `value` is not the same in all processes; `what` names it.
+    pub(super) fn agree(&self, what: &str, value: &impl Serialize) -> Result<(), EngineError> {
+        let Some(group) = &self.0 else { return Ok(()) };
+        let text = serde_json::to_vec(value)
+            .map_err(|e| EngineError::Launch(format!("{what} cannot be compared: {e}")))?;
+        let digest = Sha256::digest(&text);
+        // Pieces small enough that their differences are exact.
+        let own: Vec<f64> = digest.iter().map(|&byte| f64::from(byte)).collect();
+        let mut first = own.clone();
+        self.as_first(&mut first)?;
+        let mut other = [f64::from(u8::from(first != own))];
+        group.sum_numbers(&mut other)?;
+        if other == [0.0] {
+            return Ok(());
+        }
+        Err(EngineError::Launch(format!(
+            "{what} of {} processes are not those of rank 0; give all the same flags and files",
+            other[0]
+        )))
     }
 
     /// Replaces numbers by those of the first process.
