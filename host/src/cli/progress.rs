@@ -84,8 +84,11 @@ fn line(row: &EpochRow, epochs: usize, is_best: bool) -> String {
             number(v.attribute_f1)
         );
     }
+    let [waiting, ..] = row.time.shares;
     line + &format!(
-        "  {:.0} s{}",
+        "  {:.1} images/s, {:.0} % waiting  {:.0} s{}",
+        row.time.images_per_second,
+        waiting * 100.0,
         row.seconds,
         if is_best { "  best" } else { "" }
     )
