@@ -235,10 +235,14 @@ fn check_outputs(model: &TypedModel, contract: &ModelContract) -> Result<(), Ref
     if expected != got {
         return Err(Refusal::OutputCount { expected, got });
     }
-    for (level, anchors) in spec.levels.iter().map(|l| l.anchors.len()).enumerate() {
+    for level in 0..spec.levels.len() {
         let grid = spec.grid(level, contract.canvas);
-        let channels = anchors * spec.channels_per_anchor();
-        let expected = [1, channels, grid.height as usize, grid.width as usize];
+        let expected = [
+            1,
+            spec.channels(level),
+            grid.height as usize,
+            grid.width as usize,
+        ];
         let fact = model.output_fact(level).map_err(graph)?;
         let shape = fact.shape.as_concrete();
         if shape != Some(&expected[..]) || fact.datum_type != f32::datum_type() {

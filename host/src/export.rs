@@ -14,7 +14,8 @@ use shared::pixels::RgbViewMut;
 
 use crate::checkpoint::{Checkpoint, floats};
 use crate::eval::Evaluator;
-use crate::onnx::{OnnxError, Yolov5Spec, yolov5_bytes};
+use crate::model::DetectionHead;
+use crate::onnx::{HeadLayers, OnnxError, Yolov5Spec, yolov5_bytes};
 use crate::picture::Picture;
 use crate::weights::NamedTensors;
 
@@ -85,14 +86,24 @@ pub fn onnx_of(checkpoint: &Checkpoint, contract: &ModelContract) -> Result<Vec<
     let run = &checkpoint.run;
     let head = run.head();
     let architecture = &run.plan.architecture;
-    let outputs = |level: usize| head.levels[level].anchors.len() * head.channels_per_anchor();
+    let widths = architecture.widths().map(|c| c as usize);
+    let layers = match architecture.detection {
+        DetectionHead::Anchor => HeadLayers::Anchor {
+            n_outputs: std::array::from_fn(|level| head.channels(level)),
+        },
+        DetectionHead::AnchorFree => HeadLayers::AnchorFree {
+            width: widths[2],
+            repeats: architecture.branch_repeats(),
+            n_classes_and_values: head.n_classes + head.n_values(),
+        },
+    };
     let spec = Yolov5Spec {
-        widths: architecture.widths().map(|c| c as usize),
+        widths,
         backbone_repeats: [3, 6, 9, 3].map(|n| architecture.repeats(n)),
         neck_repeats: architecture.repeats(3),
         activation: architecture.activation,
         stem: architecture.stem,
-        n_outputs: std::array::from_fn(outputs),
+        head: layers,
     };
     let mut tensors = NamedTensors::new();
     for (name, tensor) in &checkpoint.ema {

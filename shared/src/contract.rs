@@ -18,8 +18,8 @@ use crate::phantom::{FieldSpec, SpecError};
 /// Key of the contract in `metadata_props`.
 pub const CONTRACT_KEY: &str = "leukoscope.contract";
 
-/// The version this code writes and the newest it reads.
-pub const CONTRACT_VERSION: u16 = 1;
+/// The version this code writes and the newest it reads; version 1 knew no levels without anchors.
+pub const CONTRACT_VERSION: u16 = 2;
 
 /// The version of ONNX's own operators that a model is written with, and the only one that is run.
 pub const OPSET: i64 = 13;
@@ -129,7 +129,8 @@ pub enum ContractError {
         /// As written.
         got: Size,
     },
-    /// No outputs, a stride of 0, strides not ascending, or no usable prior boxes.
+    /// No outputs, a stride of 0, strides not ascending, prior boxes that are no sizes, or only some
+    /// levels without them (in version 1: any).
     Levels,
     /// Class names.
     Classes(NameError),
@@ -164,7 +165,7 @@ impl fmt::Display for ContractError {
             Self::Levels => {
                 write!(
                     f,
-                    "levels: expected 1 to {MAX_LEVELS} with ascending strides and finite positive anchors"
+                    "levels: expected 1 to {MAX_LEVELS} with ascending strides, all with finite positive anchors or (from version 2) all without"
                 )
             }
             Self::Classes(error) => write!(f, "classes: {error}"),
@@ -205,10 +206,11 @@ impl ModelContract {
         }
         let strides = || self.levels.iter().map(|level| level.stride);
         let ascending = strides().zip(strides().skip(1)).all(|(a, b)| a < b);
+        let free = |level: &HeadLevel| level.anchors.is_empty();
         let anchors_usable = self.levels.iter().all(|level| {
             let usable = |side: &f32| side.is_finite() && *side > 0.0;
-            !level.anchors.is_empty() && level.anchors.iter().flatten().all(usable)
-        });
+            !free(level) && level.anchors.iter().flatten().all(usable)
+        }) || (self.version >= 2 && self.levels.iter().all(free));
         if self.levels.is_empty() || strides().any(|s| s == 0) || !ascending || !anchors_usable {
             return Err(ContractError::Levels);
         }

@@ -1,4 +1,5 @@
-//! Raw heads to candidates: YOLOv5's formula (attridet.md, 8.2) with attribute logits behind the classes.
+//! Raw heads to candidates: YOLOv5's formula (attridet.md, 8.2) or, without prior boxes, the grid's own,
+//! with attribute logits behind the classes.
 
 use core::fmt;
 
@@ -18,21 +19,44 @@ pub const MAX_LEVELS: usize = 4;
 /// Most prior boxes of a level.
 pub const MAX_ANCHORS: usize = 4;
 
+/// Largest logit of a side that an anchor-free head is taken at its word for: `e^8` = 2981 strides,
+/// wider than any canvas from stride 2 on. Beyond it the exponential would overflow.
+pub const SIDE_LOGIT_MAX: f32 = 8.0;
+
 /// One output of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadLevel {
     /// Canvas pixels per grid cell.
     pub stride: u16,
-    /// Prior boxes, width and height in canvas pixels.
+    /// Prior boxes, width and height in canvas pixels; none = anchor-free: one box per place, from
+    /// the grid alone ([`free_box`]).
     pub anchors: Vec<[f32; 2], MAX_ANCHORS>,
+}
+
+impl HeadLevel {
+    /// Boxes that each place of the grid says.
+    pub fn boxes(&self) -> usize {
+        self.anchors.len().max(1)
+    }
+}
+
+/// Centre and size in canvas pixels of the anchor-free box that the logits x, y, w, h say at a place.
+///
+/// The centre is `(grid + 0.5 + t) * stride`: a logit of 0 is the middle of the place. The size is
+/// `exp(t) * stride`, `t` at most [`SIDE_LOGIT_MAX`].
+pub fn free_box([x, y, w, h]: [f32; 4], gx: usize, gy: usize, stride: u16) -> [f32; 4] {
+    let stride = f32::from(stride);
+    let centre = |logit: f32, grid: usize| (logit + (grid as f32 + 0.5)) * stride;
+    let side = |logit: f32| libm::expf(logit.min(SIDE_LOGIT_MAX)) * stride;
+    [centre(x, gx), centre(y, gy), side(w), side(h)]
 }
 
 /// What the channels of the raw heads mean.
 ///
 /// # Shapes
-/// Level `l` is `[anchors * (5 + classes + values), canvas.height / stride, canvas.width / stride]`;
-/// per anchor the channels are x, y, w, h, objectness, classes, then the values of each attribute.
+/// Level `l` is `[boxes * (5 + classes + values), canvas.height / stride, canvas.width / stride]`;
+/// per box (one per anchor, or one where there are none) the channels are x, y, w, h, objectness, classes, then the values of each attribute.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadSpec {
     /// Outputs, finest first.
@@ -145,14 +169,24 @@ impl fmt::Display for HeadError {
 impl core::error::Error for HeadError {}
 
 impl HeadSpec {
-    /// Channels of one anchor.
+    /// Whether boxes are said from the grid alone; all levels of a network agree.
+    pub fn is_anchor_free(&self) -> bool {
+        self.levels.iter().all(|level| level.anchors.is_empty())
+    }
+
+    /// Channels of a level's output.
+    pub fn channels(&self, level: usize) -> usize {
+        self.levels[level].boxes() * self.channels_per_anchor()
+    }
+
+    /// Channels of one anchor, or of the one box of an anchor-free place.
     pub fn channels_per_anchor(&self) -> usize {
-        5 + self.n_classes
-            + self
-                .value_counts
-                .iter()
-                .map(|&n| usize::from(n))
-                .sum::<usize>()
+        5 + self.n_classes + self.n_values()
+    }
+
+    /// Values of all attributes.
+    pub fn n_values(&self) -> usize {
+        self.value_counts.iter().map(|&n| usize::from(n)).sum()
     }
 
     /// Grid of a level on a canvas.
@@ -164,10 +198,7 @@ impl HeadSpec {
     /// Values of a level's output on a canvas.
     pub fn level_len(&self, level: usize, canvas: Size) -> usize {
         let grid = self.grid(level, canvas);
-        self.levels[level].anchors.len()
-            * self.channels_per_anchor()
-            * grid.width as usize
-            * grid.height as usize
+        self.channels(level) * grid.width as usize * grid.height as usize
     }
 
     /// Checks that `heads` have the promised lengths and are finite.
@@ -212,12 +243,13 @@ impl HeadSpec {
         for (level, head) in heads.iter().enumerate() {
             let grid = self.grid(level, canvas);
             let plane = grid.width as usize * grid.height as usize;
-            for (anchor, &prior) in self.levels[level].anchors.iter().enumerate() {
+            for anchor in 0..self.levels[level].boxes() {
                 let first = anchor * self.channels_per_anchor() * plane;
                 let reader = AnchorReader {
                     head: &head[first..],
                     plane,
-                    prior,
+                    prior: self.levels[level].anchors.get(anchor).copied(),
+                    stride: self.levels[level].stride,
                     grid,
                     level,
                     anchor,
@@ -235,7 +267,6 @@ impl HeadSpec {
         best: &mut VecView<Candidate>,
         dropped: &mut u32,
     ) {
-        let stride = f32::from(self.levels[reader.level].stride);
         let objectness = &reader.head[4 * reader.plane..5 * reader.plane];
         for (at, &logit) in objectness.iter().enumerate() {
             let objectness = sigmoid(logit);
@@ -245,7 +276,7 @@ impl HeadSpec {
             let mut take = |(class, logit): (usize, f32)| {
                 let score = objectness * sigmoid(logit);
                 if score > thresholds.score {
-                    match reader.candidate(at, stride, class, score) {
+                    match reader.candidate(at, class, score) {
                         Some(candidate) => offer(best, dropped, candidate),
                         None => *dropped += 1,
                     }
@@ -275,11 +306,26 @@ impl HeadSpec {
     }
 }
 
+/// Centre and size in canvas pixels of the box that the logits x, y, w, h say of a prior box.
+fn anchored_box(logits: [f32; 4], gx: usize, gy: usize, stride: u16, prior: [f32; 2]) -> [f32; 4] {
+    let stride = f32::from(stride);
+    let [x, y, w, h] = logits.map(|logit| sigmoid(logit) * 2.0);
+    let centre = |offset: f32, grid: usize| (offset - 0.5 + grid as f32) * stride;
+    [
+        centre(x, gx),
+        centre(y, gy),
+        w * w * prior[0],
+        h * h * prior[1],
+    ]
+}
+
 /// One anchor's channels of one level.
 struct AnchorReader<'a> {
     head: &'a [f32],
     plane: usize,
-    prior: [f32; 2],
+    /// `None` = anchor-free.
+    prior: Option<[f32; 2]>,
+    stride: u16,
     grid: Size,
     level: usize,
     anchor: usize,
@@ -291,14 +337,15 @@ impl AnchorReader<'_> {
     }
 
     /// `None` when the box has no size: its side is below the resolution of its place.
-    fn candidate(&self, at: usize, stride: f32, class: usize, score: f32) -> Option<Candidate> {
+    fn candidate(&self, at: usize, class: usize, score: f32) -> Option<Candidate> {
         let (gx, gy) = (at % self.grid.width as usize, at / self.grid.width as usize);
-        let offset = |channel| sigmoid(self.logit(channel, at)) * 2.0;
-        let cx = (offset(0) - 0.5 + gx as f32) * stride;
-        let cy = (offset(1) - 0.5 + gy as f32) * stride;
-        let (w, h) = (offset(2), offset(3));
+        let logits = [0, 1, 2, 3].map(|channel| self.logit(channel, at));
+        let [cx, cy, width, height] = match self.prior {
+            Some(prior) => anchored_box(logits, gx, gy, self.stride, prior),
+            None => free_box(logits, gx, gy, self.stride),
+        };
         Some(Candidate {
-            bbox: BBox::from_centre(cx, cy, w * w * self.prior[0], h * h * self.prior[1])?,
+            bbox: BBox::from_centre(cx, cy, width, height)?,
             score: Score::new(score)?,
             class: ClassId(class as u8),
             cell: HeadCell {

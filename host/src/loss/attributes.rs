@@ -20,7 +20,8 @@ pub enum AttributeLoss {
 /// Sums over the rows of this process, and what they are to be divided by.
 #[derive(Debug)]
 pub struct AttributeTerms {
-    /// Per term its sum and the rows that gave it; terms without a row are left out.
+    /// Per term its sum and the rows that gave it; with none the sum is 0. A kind and a schema always
+    /// have the same terms, so that processes can add theirs up.
     pub sums: Vec<(Tensor, usize)>,
     /// What the sum of the terms' means is divided by, above 0.
     pub divisor: f64,
@@ -30,7 +31,10 @@ pub struct AttributeTerms {
 impl AttributeTerms {
     /// The means of the terms, summed and divided: a scalar, 0 where nothing is known.
     pub fn mean(&self) -> Tensor {
-        let means = self.sums.iter().map(|(sum, count)| sum / *count as f64);
+        let means = self
+            .sums
+            .iter()
+            .map(|(sum, count)| sum / (*count).max(1) as f64);
         means.fold(self.zero.shallow_clone(), |a, b| a + b) / self.divisor
     }
 }
@@ -68,7 +72,7 @@ fn cross_entropies(
     truths: &[Attributes],
 ) -> Vec<(Tensor, usize)> {
     let mut first = 0;
-    let mut sums = Vec::new();
+    let mut sums = Vec::with_capacity(value_counts.len());
     for (attribute, &count) in value_counts.iter().enumerate() {
         let count = i64::from(count);
         let known = |(row, truth): (usize, &Attributes)| {
@@ -76,14 +80,15 @@ fn cross_entropies(
         };
         let (rows, values): (Vec<i64>, Vec<i64>) =
             truths.iter().enumerate().filter_map(known).unzip();
-        if !rows.is_empty() {
-            let on = |v: &[i64]| Tensor::from_slice(v).to_device(logits.device());
-            let sum = logits
+        let on = |v: &[i64]| Tensor::from_slice(v).to_device(logits.device());
+        let sum = match rows.len() {
+            0 => Tensor::zeros([], (Kind::Float, logits.device())),
+            _ => logits
                 .narrow(1, first, count)
                 .index_select(0, &on(&rows))
-                .cross_entropy_loss::<&Tensor>(&on(&values), None, Reduction::Sum, -100, 0.0);
-            sums.push((sum, rows.len()));
-        }
+                .cross_entropy_loss::<&Tensor>(&on(&values), None, Reduction::Sum, -100, 0.0),
+        };
+        sums.push((sum, rows.len()));
         first += count;
     }
     sums
@@ -105,7 +110,7 @@ fn asymmetric_sum(
         count += usize::from(knows_any(truth));
     }
     if count == 0 {
-        return Vec::new();
+        return vec![(Tensor::zeros([], (Kind::Float, logits.device())), 0)];
     }
     let on = |v: &[f32]| {
         Tensor::from_slice(v)
@@ -151,8 +156,12 @@ mod tests {
             let logits = logits();
             let truths = [truth([Some(1), None]), truth([None, None])];
             let terms = attribute_terms(kind, &[2, 3], &logits, &truths);
-            assert_eq!(terms.sums.len(), 1, "{kind:?}");
-            assert_eq!(terms.sums[0].1, 1, "{kind:?}: one row knows something");
+            let counts: Vec<usize> = terms.sums.iter().map(|(_, count)| *count).collect();
+            let expected: &[usize] = match kind {
+                AttributeLoss::CrossEntropy => &[1, 0],
+                AttributeLoss::Asymmetric => &[1],
+            };
+            assert_eq!(counts, expected, "{kind:?}: one row knows something");
             terms.mean().backward();
             let gradient = floats(&logits.grad());
             assert!(

@@ -1,40 +1,41 @@
-//! Complete IoU between decoded places of the head and their targets.
+//! Complete IoU between the boxes that places of the head say and their targets.
 
 use shared::head::HeadLevel;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
-use crate::assign::Positive;
+use crate::assign::anchor::Positive;
 
-/// CIoU of every row with its target, about -1..=1 (attridet.md, 8.3); no gradient through alpha.
+/// CIoU of every row with its target, about -1..=1 (attridet.md, 8.3).
 ///
 /// # Shapes
 /// `rows` `[n, channels]`, raw → `[n]`.
-pub(super) fn ciou(rows: &Tensor, found: &[Positive], level: &HeadLevel) -> Tensor {
-    let device = rows.device();
+pub(super) fn anchored(rows: &Tensor, found: &[Positive], level: &HeadLevel) -> Tensor {
     let stride = f32::from(level.stride);
     let priors: Vec<f32> = found
         .iter()
         .flat_map(|p| level.anchors[p.anchor].map(|side| side / stride))
         .collect();
     let truth: Vec<f32> = found.iter().flat_map(|p| p.cxcywh).collect();
-    let matrix = |values: &[f32], width| {
-        Tensor::from_slice(values)
-            .view([-1, width])
-            .to_device(device)
-    };
-    let (priors, truth) = (matrix(&priors, 2), matrix(&truth, 4));
     let centre = rows.narrow(1, 0, 2).sigmoid() * 2.0 - 0.5;
-    let size = (rows.narrow(1, 2, 2).sigmoid() * 2.0).square() * priors;
-    ciou_of(
-        &centre,
-        &size,
-        &truth.narrow(1, 0, 2),
-        &truth.narrow(1, 2, 2),
-    )
+    let size = (rows.narrow(1, 2, 2).sigmoid() * 2.0).square() * matrix(&priors, 2, rows.device());
+    let said = Tensor::cat(&[centre, size], 1);
+    ciou(&said, &matrix(&truth, 4, rows.device()))
 }
 
-/// CIoU of boxes given by centre and size, `[n, 2]` each.
-fn ciou_of(centre: &Tensor, size: &Tensor, other_centre: &Tensor, other_size: &Tensor) -> Tensor {
+/// Rows of `width` numbers each, on a device.
+pub(super) fn matrix(values: &[f32], width: i64, device: Device) -> Tensor {
+    Tensor::from_slice(values)
+        .view([-1, width])
+        .to_device(device)
+}
+
+/// CIoU of boxes given by centre and size in one unit; no gradient through alpha.
+///
+/// # Shapes
+/// `[n, 4]` each → `[n]`.
+pub(super) fn ciou(said: &Tensor, truth: &Tensor) -> Tensor {
+    let (centre, size) = (&said.narrow(1, 0, 2), &said.narrow(1, 2, 2));
+    let (other_centre, other_size) = (&truth.narrow(1, 0, 2), &truth.narrow(1, 2, 2));
     const EPS: f64 = 1e-7;
     let column = |t: &Tensor, at: i64| t.select(1, at);
     let low = |c: &Tensor, s: &Tensor, at| column(c, at) - column(s, at) / 2.0;

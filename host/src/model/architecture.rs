@@ -36,6 +36,8 @@ pub enum Stem {
 pub enum DetectionHead {
     /// Relative to prior boxes, YOLOv5's.
     Anchor,
+    /// From the grid alone, by a decoupled head.
+    AnchorFree,
 }
 
 /// Where the attributes of a cell are read.
@@ -107,7 +109,12 @@ impl Architecture {
         ((f64::from(n) * self.depth).round_ties_even() as usize).max(1)
     }
 
-    /// Outputs with the family's prior boxes.
+    /// 3x3 convolutions in each branch of the decoupled head.
+    pub fn branch_repeats(&self) -> usize {
+        self.repeats(2)
+    }
+
+    /// Outputs with the family's prior boxes, or none for the anchor-free head.
     pub fn levels(&self) -> heapless::Vec<HeadLevel, MAX_LEVELS> {
         ANCHORS
             .iter()
@@ -115,6 +122,7 @@ impl Architecture {
                 stride: *stride,
                 anchors: match self.detection {
                     DetectionHead::Anchor => anchors.iter().copied().collect(),
+                    DetectionHead::AnchorFree => heapless::Vec::new(),
                 },
             })
             .collect()

@@ -1,10 +1,12 @@
 //! The network: backbone, neck and detection head, layer by layer as in attridet.md, 8.2.
 
 use shared::head::HeadSpec;
-use tch::nn::{self, ModuleT, Path};
+use tch::nn::Path;
 use tch::{Kind, Tensor};
 
-use super::block::{C3, Conv, Sppf, Window, weight_init};
+use super::anchor_free::AnchorFreeHead;
+use super::block::{C3, Conv, Sppf, Window};
+use super::predictor::Predictor;
 use super::{Architecture, DetectionHead, RegionHead, Stem, prior_bias};
 
 /// What a layer does; its input is the layer before, `Concat` adds an earlier one.
@@ -29,13 +31,18 @@ const FINE_MAPS: [usize; 2] = [1, 4];
 #[derive(Debug)]
 pub struct Detector {
     layers: Vec<Layer>,
-    heads: Vec<nn::Conv2D>,
-    /// True for channels of attribute logits, `[1, channels of a level, 1, 1]`; `None` when their
-    /// gradient may reach the backbone.
-    detached: Option<Tensor>,
+    heads: Heads,
     regions: Option<RegionHead>,
     /// The regions' loss does not reach the backbone.
     fine_detached: bool,
+}
+
+/// Layer 24.
+#[derive(Debug)]
+enum Heads {
+    /// One convolution a level.
+    Anchor(Vec<Predictor>),
+    AnchorFree(AnchorFreeHead),
 }
 
 /// What the network says of a batch.
@@ -53,13 +60,16 @@ impl Detector {
     pub fn new(root: &Path, architecture: &Architecture, head: &HeadSpec) -> Self {
         let model = root / "model";
         let layers = backbone_and_neck(&model, architecture);
+        let detect = &model / "24";
         let heads = match architecture.detection {
-            DetectionHead::Anchor => anchor_heads(&(&model / "24"), architecture, head),
+            DetectionHead::Anchor => Heads::Anchor(anchor_heads(&detect, architecture, head)),
+            DetectionHead::AnchorFree => {
+                Heads::AnchorFree(AnchorFreeHead::new(&detect, architecture, head))
+            }
         };
         Self {
             layers,
             heads,
-            detached: None,
             regions: None,
             fine_detached: false,
         }
@@ -85,20 +95,14 @@ impl Detector {
             self.fine_detached = true;
             return;
         }
-        let n_attribute_channels: usize = head.value_counts.iter().map(|&n| usize::from(n)).sum();
-        let n_channels = head.channels_per_anchor();
-        let boxes = head.levels.first().map_or(1, |level| level.anchors.len());
-        let mask: Vec<bool> = (0..boxes * n_channels)
-            .map(|channel| channel % n_channels >= n_channels - n_attribute_channels)
-            .collect();
-        let device = self
-            .heads
-            .first()
-            .map_or(tch::Device::Cpu, |h| h.ws.device());
-        let mask = Tensor::from_slice(&mask)
-            .view([1, -1, 1, 1])
-            .to_device(device);
-        self.detached = Some(mask);
+        match &mut self.heads {
+            Heads::Anchor(levels) => {
+                for level in levels {
+                    level.detach(head.n_values(), head.channels_per_anchor());
+                }
+            }
+            Heads::AnchorFree(levels) => levels.detach_attributes(head),
+        }
     }
 
     /// # Shapes
@@ -120,44 +124,29 @@ impl Detector {
             };
             outputs.push(y);
         }
-        let inputs = HEAD_INPUTS.iter().map(|&layer| &outputs[layer]);
-        let heads = self.heads.iter().zip(inputs);
+        let inputs = HEAD_INPUTS.iter().map(|&layer| &outputs[layer]).enumerate();
+        let head = |(level, x): (usize, &Tensor)| match &self.heads {
+            Heads::Anchor(levels) => levels[level].forward(x, train),
+            Heads::AnchorFree(levels) => levels.forward(level, x, train),
+        };
         Outputs {
-            heads: heads.map(|(head, x)| self.head(head, x, train)).collect(),
+            heads: inputs.map(head).collect(),
             fine: FINE_MAPS.map(|layer| match self.fine_detached {
                 true => outputs[layer].detach(),
                 false => outputs[layer].shallow_clone(),
             }),
         }
     }
-
-    fn head(&self, head: &nn::Conv2D, x: &Tensor, train: bool) -> Tensor {
-        let y = head.forward_t(x, train);
-        match &self.detached {
-            Some(mask) if train => head.forward_t(&x.detach(), train).where_self(mask, &y),
-            _ => y,
-        }
-    }
 }
 
 /// One 1x1 convolution a level.
-fn anchor_heads(detect: &Path, architecture: &Architecture, head: &HeadSpec) -> Vec<nn::Conv2D> {
+fn anchor_heads(detect: &Path, architecture: &Architecture, head: &HeadSpec) -> Vec<Predictor> {
     let [_, _, c256, c512, c1024] = architecture.widths();
     let levels = head.levels.iter().zip([c256, c512, c1024]).enumerate();
     levels
         .map(|(index, (level, c_in))| {
-            let c_out = level.anchors.len() * head.channels_per_anchor();
-            let config = nn::ConvConfig {
-                ws_init: weight_init(c_in),
-                ..Default::default()
-            };
-            let path = detect / "m" / index as i64;
-            let mut conv = nn::conv2d(path, c_in, c_out as i64, 1, config);
-            let prior = prior_bias(head, level.stride).repeat(level.anchors.len());
-            if let Some(bias) = conv.bs.as_mut() {
-                tch::no_grad(|| bias.copy_(&Tensor::from_slice(&prior)));
-            }
-            conv
+            let bias = prior_bias(head, level.stride).repeat(level.anchors.len());
+            Predictor::new(detect / "m" / index as i64, c_in, &bias)
         })
         .collect()
 }

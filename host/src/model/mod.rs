@@ -1,8 +1,10 @@
 //! The networks, as `tch` modules whose variables are called like YOLOv5's state dict.
 
+mod anchor_free;
 mod architecture;
 mod block;
 mod detector;
+mod predictor;
 mod roi;
 
 use shared::head::HeadSpec;

@@ -77,8 +77,12 @@ fn check_promise(graph: &Graph, contract: &ModelContract) -> Result<(), OnnxErro
     let expected: Vec<Vec<usize>> = (0..head.levels.len())
         .map(|level| {
             let grid = head.grid(level, canvas);
-            let channels = head.levels[level].anchors.len() * head.channels_per_anchor();
-            vec![1, channels, grid.height as usize, grid.width as usize]
+            vec![
+                1,
+                head.channels(level),
+                grid.height as usize,
+                grid.width as usize,
+            ]
         })
         .collect();
     compare(
@@ -234,9 +238,9 @@ mod tests {
         assert!(cut.starts_with("contract: EOF while parsing"), "{cut}");
         let newer = changed(|entries| {
             let newer = format!("\"version\":{}", CONTRACT_VERSION + 1);
-            entries[0].value = entries[0].value.replacen("\"version\":1", &newer, 1);
+            entries[0].value = entries[0].value.replacen("\"version\":2", &newer, 1);
         });
-        let expected = "contract: contract version 2, this software reads 1 to 1: update it";
+        let expected = "contract: contract version 3, this software reads 1 to 2: update it";
         assert_eq!(newer, Err(expected.to_owned()));
     }
 }

@@ -8,7 +8,7 @@ use shared::fit::FitKind;
 use shared::geometry::Size;
 use shared::head::{HeadLevel, Thresholds};
 
-use super::Yolov5Spec;
+use super::{HeadLayers, Yolov5Spec};
 use crate::model::{Activation, Stem};
 use crate::weights::NamedTensors;
 
@@ -22,7 +22,9 @@ pub fn spec() -> Yolov5Spec {
         neck_repeats: 2,
         activation: Activation::Silu,
         stem: Stem::Conv6,
-        n_outputs: [N_OUTPUTS; 3],
+        head: HeadLayers::Anchor {
+            n_outputs: [N_OUTPUTS; 3],
+        },
     }
 }
 
@@ -58,11 +60,13 @@ pub fn contract() -> ModelContract {
 /// Every convolution with batch norm: name, channels out, channels in, kernel side.
 pub fn convolutions(spec: &Yolov5Spec) -> Vec<(String, usize, usize, usize)> {
     let [a, b, c, d, e] = spec.widths;
+    let stem = match spec.stem {
+        Stem::Conv6 => vec![("0", a, 3, 6), ("1", b, a, 3)],
+        Stem::Patch4 => vec![("0", b, 3, 4)],
+    };
     let [n2, n4, n6, n8] = spec.backbone_repeats;
     let n = spec.neck_repeats;
-    let mut all: Vec<_> = [
-        ("0", a, 3, 6),
-        ("1", b, a, 3),
+    let rest = [
         ("3", c, b, 3),
         ("5", d, c, 3),
         ("7", e, d, 3),
@@ -72,9 +76,9 @@ pub fn convolutions(spec: &Yolov5Spec) -> Vec<(String, usize, usize, usize)> {
         ("14", c, d, 1),
         ("18", c, c, 3),
         ("21", d, d, 3),
-    ]
-    .map(|(name, out, inputs, kernel)| (format!("model.{name}"), out, inputs, kernel))
-    .to_vec();
+    ];
+    let named = |(name, out, inputs, kernel)| (format!("model.{name}"), out, inputs, kernel);
+    let mut all: Vec<_> = stem.into_iter().chain(rest).map(named).collect();
     let stacks = [
         (2, b, b, n2),
         (4, c, c, n4),
@@ -96,7 +100,36 @@ pub fn convolutions(spec: &Yolov5Spec) -> Vec<(String, usize, usize, usize)> {
             all.push((format!("{name}.m.{at}.cv2"), half, half, 3));
         }
     }
+    if let HeadLayers::AnchorFree { width, repeats, .. } = spec.head {
+        for (level, inputs) in [c, d, e].into_iter().enumerate() {
+            all.push((format!("model.24.stem.{level}"), width, inputs, 1));
+            for n in 0..repeats {
+                for branch in ["box", "cls"] {
+                    all.push((format!("model.24.{branch}.{level}.{n}"), width, width, 3));
+                }
+            }
+        }
+    }
     all
+}
+
+/// Every convolution with bias: name, channels out, channels in.
+fn predictors(spec: &Yolov5Spec) -> Vec<(String, usize, usize)> {
+    let levels = spec.widths[2..].iter().copied().enumerate();
+    let of_level = |(level, inputs): (usize, usize)| match spec.head {
+        HeadLayers::Anchor { n_outputs } => {
+            vec![(format!("model.24.m.{level}"), n_outputs[level], inputs)]
+        }
+        HeadLayers::AnchorFree {
+            width,
+            n_classes_and_values: kinds,
+            ..
+        } => vec![
+            (format!("model.24.box_out.{level}"), 5, width),
+            (format!("model.24.cls_out.{level}"), kinds, width),
+        ],
+    };
+    levels.flat_map(of_level).collect()
 }
 
 /// Numbers of -1..1 out of a linear congruential generator.
@@ -139,14 +172,12 @@ pub fn tensors(spec: &Yolov5Spec) -> NamedTensors {
         let counter = format!("{name}.bn.num_batches_tracked");
         out.insert(counter, vec![], vec![7.0]).unwrap();
     }
-    for (at, inputs) in spec.widths[2..].iter().enumerate() {
-        let outputs = spec.n_outputs[at];
+    for (name, outputs, inputs) in predictors(spec) {
         let weight = numbers.draw(outputs * inputs, 0.0, 0.5);
-        let shape = vec![outputs, *inputs, 1, 1];
-        out.insert(format!("model.24.m.{at}.weight"), shape, weight)
-            .unwrap();
+        let shape = vec![outputs, inputs, 1, 1];
+        out.insert(format!("{name}.weight"), shape, weight).unwrap();
         let bias = numbers.draw(outputs, 0.0, 1.0);
-        out.insert(format!("model.24.m.{at}.bias"), vec![outputs], bias)
+        out.insert(format!("{name}.bias"), vec![outputs], bias)
             .unwrap();
     }
     out.insert("model.24.anchors", vec![1], vec![1.0]).unwrap();

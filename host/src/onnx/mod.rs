@@ -8,6 +8,7 @@ pub mod embed;
 #[cfg(test)]
 mod fixture;
 pub mod graph;
+pub mod head;
 mod ops;
 pub(crate) mod wire;
 pub mod yolov5;
@@ -18,6 +19,7 @@ use crate::weights::WeightsError;
 
 pub use embed::model_bytes;
 pub use graph::{ElementType, Graph, Value};
+pub use head::HeadLayers;
 pub use yolov5::{Yolov5Spec, yolov5_bytes, yolov5_graph};
 
 /// Why no ONNX file could be written, or, in tests, why one could not be read.

@@ -8,6 +8,7 @@ use shared::contract::ModelContract;
 use shared::geometry::Size;
 
 use super::graph::{ElementType, Graph, Value, Window};
+use super::head::HeadLayers;
 use super::{OnnxError, model_bytes};
 use crate::model::{Activation, LEAKY_SLOPE, Stem};
 use crate::weights::NamedTensors;
@@ -37,15 +38,15 @@ pub struct Yolov5Spec {
     pub activation: Activation,
     /// How the canvas becomes the first features; [`Stem::Patch4`] has no layer 1.
     pub stem: Stem,
-    /// Channels of each output: anchors times (5 + classes + attribute values).
-    pub n_outputs: [usize; 3],
+    /// How boxes, classes and attributes are said.
+    pub head: HeadLayers,
 }
 
 /// The file: the network of `spec` with `tensors` as weights and `contract` inside.
 ///
 /// # Shapes
 /// `images` u8 `[1, 3, height, width]` → `head_8`, `head_16`, `head_32` f32
-/// `[1, n_outputs, height / stride, width / stride]`
+/// `[1, channels, height / stride, width / stride]`
 ///
 /// # Errors
 /// When a weight is missing, foreign, misshapen or not finite, or the contract promises another network.
@@ -84,7 +85,7 @@ pub fn yolov5_graph(
         .dequantize_linear("canvas", &images, &scale, &zero_point)?;
     let features = net.backbone(spec, &canvas)?;
     let levels = net.neck(spec, features)?;
-    net.heads(spec, &levels)?;
+    net.heads(&spec.head, &levels)?;
     net.refuse_foreign()?;
     Ok(net.graph)
 }
@@ -94,11 +95,8 @@ fn check(spec: &Yolov5Spec, canvas: Size) -> Result<(), OnnxError> {
     if spec.widths.iter().any(|&w| w == 0 || !w.is_multiple_of(2)) {
         return refuse(format!("widths {:?}, expected even numbers", spec.widths));
     }
-    if spec.n_outputs.contains(&0) {
-        return refuse(format!(
-            "outputs of {:?} channels, expected at least 1",
-            spec.n_outputs
-        ));
+    if let Some(fault) = spec.head.fault() {
+        return refuse(fault);
     }
     let coarsest = u32::from(STRIDES[2]);
     let fits = |side: u32| side > 0 && side.is_multiple_of(coarsest);
@@ -110,14 +108,14 @@ fn check(spec: &Yolov5Spec, canvas: Size) -> Result<(), OnnxError> {
 
 /// A convolution's geometry: channels out, kernel side, stride; padded by half the kernel.
 #[derive(Clone, Copy)]
-struct Conv {
-    channels: usize,
-    kernel: usize,
-    stride: usize,
+pub(super) struct Conv {
+    pub(super) channels: usize,
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
 }
 
 impl Conv {
-    fn pointwise(channels: usize) -> Self {
+    pub(super) fn pointwise(channels: usize) -> Self {
         Self {
             channels,
             kernel: 1,
@@ -135,10 +133,11 @@ impl Conv {
 }
 
 /// Features at strides 8, 16 and 32.
-type Levels = [Value; 3];
+pub(super) type Levels = [Value; 3];
 
-struct Net<'a> {
-    graph: Graph,
+/// A graph in the making and the weights it takes.
+pub(super) struct Net<'a> {
+    pub(super) graph: Graph,
     tensors: &'a NamedTensors,
     activation: Activation,
     taken: BTreeSet<String>,
@@ -202,31 +201,6 @@ impl<'a> Net<'a> {
         Ok([fine_out, middle_out, coarse_out])
     }
 
-    /// Layer 24: one convolution a level, no activation.
-    fn heads(&mut self, spec: &Yolov5Spec, levels: &Levels) -> Result<(), OnnxError> {
-        for (at, (level, &stride)) in levels.iter().zip(&STRIDES).enumerate() {
-            let name = format!("model.24.m.{at}");
-            let (n_inputs, n_outputs) = (self.channels(level)?, spec.n_outputs[at]);
-            let weight = self.take(&format!("{name}.weight"), &[n_outputs, n_inputs, 1, 1])?;
-            let bias = self.take(&format!("{name}.bias"), &[n_outputs])?;
-            let shape = [n_outputs, n_inputs, 1, 1];
-            let weight = self
-                .graph
-                .constant(&format!("{name}.weight"), &shape, weight)?;
-            let bias = self
-                .graph
-                .constant(&format!("{name}.bias"), &[n_outputs], bias)?;
-            let window = Window {
-                stride: 1,
-                padding: 0,
-            };
-            let head = format!("head_{stride}");
-            let head = self.graph.conv(&head, level, &weight, &bias, window)?;
-            self.graph.output(&head)?;
-        }
-        Ok(())
-    }
-
     /// Two ways, one of them through `n` bottlenecks, joined.
     fn c3(
         &mut self,
@@ -270,7 +244,12 @@ impl<'a> Net<'a> {
         self.conv(&format!("{name}.cv2"), &all, Conv::pointwise(channels))
     }
 
-    fn conv(&mut self, name: &str, input: &Value, conv: Conv) -> Result<Value, OnnxError> {
+    pub(super) fn conv(
+        &mut self,
+        name: &str,
+        input: &Value,
+        conv: Conv,
+    ) -> Result<Value, OnnxError> {
         self.conv_padded(name, input, conv, conv.kernel / 2)
     }
 
@@ -320,7 +299,7 @@ impl<'a> Net<'a> {
         }
     }
 
-    fn channels(&self, value: &Value) -> Result<usize, OnnxError> {
+    pub(super) fn channels(&self, value: &Value) -> Result<usize, OnnxError> {
         match self.graph.shape(value) {
             Some(&[_, channels, _, _]) => Ok(channels),
             other => Err(OnnxError::Mismatch {
@@ -331,7 +310,7 @@ impl<'a> Net<'a> {
         }
     }
 
-    fn take(&mut self, name: &str, shape: &[usize]) -> Result<&'a [f32], OnnxError> {
+    pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<&'a [f32], OnnxError> {
         let values = self.tensors.expect(name, shape)?;
         self.taken.insert(name.to_owned());
         Ok(values)

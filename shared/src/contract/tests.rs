@@ -85,7 +85,7 @@ fn a_contract_survives_its_json_to_the_last_bit() {
 fn the_spelling_in_the_file_is_pinned() {
     let json = json();
     for part in [
-        r#"{"version":1,"name":"wbc-n","canvas":{"width":320,"height":256},"fit":"letterbox","#,
+        r#"{"version":2,"name":"wbc-n","canvas":{"width":320,"height":256},"fit":"letterbox","#,
         r#""levels":[{"stride":8,"anchors":[[10.0,13.0],[16.25,30.0]]},"#,
         r#""classes":["Neutrophil","Basophil"],"attributes":[{"name":"cell_size","values":["small","big"]},"#,
         r#""thresholds":{"score":0.25,"iou":0.45,"max_detections":300,"multi_label":false,"across_classes":true},"#,
@@ -135,22 +135,44 @@ fn unknown_missing_and_oversized_entries_are_refused() {
 }
 
 #[test]
+fn from_version_2_on_all_levels_may_be_without_anchors() {
+    let mut contract = contract();
+    for level in &mut contract.levels {
+        level.anchors.clear();
+    }
+    assert_eq!(contract.check(), Ok(()));
+    assert!(contract.head().is_anchor_free());
+    assert_eq!(contract.head().channels(0), 5 + 2 + 31);
+    contract.version = 1;
+    assert_eq!(contract.check(), Err(ContractError::Levels));
+}
+
+#[test]
+fn a_contract_of_version_1_is_still_read() {
+    let contract = ModelContract {
+        version: 1,
+        ..contract()
+    };
+    assert_eq!(contract.check(), Ok(()));
+}
+
+#[test]
 fn a_contract_that_cannot_be_honoured_is_refused_with_its_reason() {
     struct Case {
         spoil: fn(&mut ModelContract),
         message: &'static str,
     }
     let case = |spoil, message| Case { spoil, message };
-    const LEVELS: &str =
-        "levels: expected 1 to 4 with ascending strides and finite positive anchors";
+    const LEVELS: &str = "levels: expected 1 to 4 with ascending strides, \
+        all with finite positive anchors or (from version 2) all without";
     let cases = [
         case(
-            |c| c.version = 2,
-            "contract version 2, this software reads 1 to 1: update it",
+            |c| c.version = 3,
+            "contract version 3, this software reads 1 to 2: update it",
         ),
         case(
             |c| c.version = 0,
-            "contract version 0, this software reads 1 to 1",
+            "contract version 0, this software reads 1 to 2",
         ),
         case(|c| c.levels.clear(), LEVELS),
         case(|c| c.levels[0].stride = 0, LEVELS),

@@ -337,3 +337,56 @@ fn thresholds_outside_their_range_are_illegal() {
         assert_eq!(thresholds.is_legal(), legal, "{max_detections}");
     }
 }
+
+/// One class, no attributes, no anchors: 6 channels a place on a grid of 4 x 6.
+fn free_spec() -> HeadSpec {
+    let level = HeadLevel {
+        stride: 8,
+        anchors: Vec::new(),
+    };
+    HeadSpec {
+        levels: [level].into_iter().collect(),
+        n_classes: 1,
+        value_counts: Vec::new(),
+    }
+}
+
+/// What is read of an anchor-free head that says `logits` at row 2, column 3 and nothing elsewhere.
+fn read_free(logits: [f32; 6]) -> (Heap<Candidate>, u32) {
+    let spec = free_spec();
+    assert_eq!((spec.channels(0), spec.level_len(0, CANVAS)), (6, 6 * 24));
+    let mut head = vec![0.0; 6 * 24];
+    head[4 * 24..5 * 24].fill(NEVER);
+    for (channel, logit) in logits.into_iter().enumerate() {
+        head[channel * 24 + 2 * 4 + 3] = logit;
+    }
+    let mut best: Vec<Candidate, 4> = Vec::new();
+    let dropped = spec.candidates(CANVAS, &[&head], &above(0.5, false), &mut best);
+    (best.to_vec(), dropped.unwrap())
+}
+
+#[test]
+fn an_anchor_free_box_is_decoded_as_worked_by_hand() {
+    let ln = |x: f32| libm::logf(x);
+    // (3 + 0.5 + 0.25) * 8, (2 + 0.5 - 1) * 8, 2 * 8, 3 * 8.
+    let (found, dropped) = read_free([0.25, -1.0, ln(2.0), ln(3.0), 9.0, 9.0]);
+    assert_eq!((found.len(), dropped), (1, 0));
+    let expected = [30.0 - 8.0, 12.0 - 12.0, 30.0 + 8.0, 12.0 + 12.0];
+    for (found, expected) in found[0].bbox.xyxy().into_iter().zip(expected) {
+        assert_close(found, expected);
+    }
+    assert_eq!(found[0].cell, place(0, 0, 2, 3));
+}
+
+#[test]
+fn an_anchor_free_side_neither_overflows_nor_vanishes_silently() {
+    let (found, dropped) = read_free([0.0, 0.0, f32::MAX, SIDE_LOGIT_MAX, 9.0, 9.0]);
+    assert_eq!((found.len(), dropped), (1, 0));
+    let bbox = found[0].bbox;
+    assert_eq!(bbox.width(), bbox.height());
+    // e^8 = 2980.958.
+    assert!((bbox.width() - 23_847.66).abs() < 0.01, "{}", bbox.width());
+    // A side of nothing and a centre beyond all numbers are no boxes.
+    assert_eq!(read_free([0.0, 0.0, f32::MIN, 0.0, 9.0, 9.0]), (vec![], 1));
+    assert_eq!(read_free([f32::MAX, 0.0, 0.0, 0.0, 9.0, 9.0]), (vec![], 1));
+}

@@ -1,21 +1,9 @@
-//! Which anchor answers for which cell: YOLOv5's rule (attridet.md, 8.3). Pure, no tensors.
+//! Which anchor answers for which cell: YOLOv5's rule (attridet.md, 8.3).
 
-use shared::attribute::Attributes;
 use shared::geometry::Size;
 use shared::head::HeadSpec;
 
-/// A cell on a canvas of a batch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Target {
-    /// Position of the canvas in the batch.
-    pub image: usize,
-    /// Class number; `None` = unknown, teaches objectness and box only.
-    pub class: Option<u8>,
-    /// Centre and size, in units of the canvas (0..=1).
-    pub cxcywh: [f32; 4],
-    /// What is known of its morphology.
-    pub attributes: Attributes,
-}
+use super::Target;
 
 /// A place of the head that shall answer for a target.
 #[derive(Clone, Copy, Debug, PartialEq)]
