@@ -13,7 +13,7 @@ pub mod launch;
 pub mod memory;
 mod nccl;
 #[cfg(test)]
-mod processes;
+pub(crate) mod processes;
 pub mod scaler;
 mod shim;
 pub mod switches;

@@ -1,6 +1,7 @@
 //! Tests with several real processes: a test starts its own binary once more for every rank.
 
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,24 +13,24 @@ use super::group::{PATIENCE, ProcessGroup, joined_sum};
 use super::launch::Launch;
 use super::sync_norm::{batch_norm, joined};
 
+/// Names the folder that a test's processes share.
+const FOLDER: &str = "LEUKO_TEST_FOLDER";
+
 /// A port that nobody listens on now.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.local_addr().expect("bound").port()
 }
 
-fn start(test: &str, rank: usize, world: usize, port: u16) -> Child {
+fn start(test: &str, rank: usize, world: usize, port: u16, folder: &Path) -> Child {
     Command::new(std::env::current_exe().expect("the test's own binary"))
-        .args([
-            &format!("engine::processes::{test}"),
-            "--exact",
-            "--nocapture",
-        ])
+        .args([test, "--exact", "--nocapture"])
         .env("RANK", rank.to_string())
         .env("WORLD_SIZE", world.to_string())
         .env("MASTER_ADDR", "127.0.0.1")
         .env("MASTER_PORT", port.to_string())
         .env("GLOO_SOCKET_IFNAME", "lo")
+        .env(FOLDER, folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -40,20 +41,36 @@ fn ended_well(output: &Output) -> bool {
     output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed")
 }
 
-/// In the test: starts `world` processes of it and wants all to pass. In those: `body`.
-fn in_processes(test: &str, world: usize, body: impl FnOnce(Arc<ProcessGroup>)) {
-    if let Some(launch) = Launch::from_env().expect("set by the lines below") {
-        let group = ProcessGroup::join(launch, Device::Cpu, Duration::from_secs(60));
-        return body(Arc::new(group.expect("all come")));
-    }
+/// The group of a process that [`run_again`] started; `None` in the test itself.
+pub(crate) fn own_group() -> Option<Arc<ProcessGroup>> {
+    let launch = Launch::from_env().expect("set by `start`")?;
+    let group = ProcessGroup::join(launch, Device::Cpu, Duration::from_secs(60));
+    Some(Arc::new(group.expect("all come")))
+}
+
+/// The folder that the test gave to [`run_again`].
+pub(crate) fn given_folder() -> PathBuf {
+    std::env::var_os(FOLDER).map_or_else(PathBuf::new, PathBuf::from)
+}
+
+/// Starts `world` processes of a test, by its full name, and wants all to pass.
+pub(crate) fn run_again(test: &str, world: usize, folder: &Path) {
     let port = free_port();
     let children: Vec<Child> = (0..world)
-        .map(|rank| start(test, rank, world, port))
+        .map(|rank| start(test, rank, world, port, folder))
         .collect();
     for (rank, child) in children.into_iter().enumerate() {
         let output = child.wait_with_output().expect("it ends");
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(ended_well(&output), "rank {rank}: {text}");
+    }
+}
+
+/// In the test: starts `world` processes of it and wants all to pass. In those: `body`.
+fn in_processes(test: &str, world: usize, body: impl FnOnce(Arc<ProcessGroup>)) {
+    match own_group() {
+        Some(group) => body(group),
+        None => run_again(&format!("engine::processes::{test}"), world, Path::new("")),
     }
 }
 

@@ -2,7 +2,7 @@
 //! attributes cost on the cells where they are known.
 //!
 //! [`anchor`] and [`anchor_free`] decide which places answer for which cells; what a place then costs
-//! is the same for both. They give sums with their counts; [`loss`] alone divides.
+//! is the same for both. They give sums with their counts; [`LossTerms`] alone divides.
 
 mod anchor;
 mod anchor_free;
@@ -20,7 +20,7 @@ mod term;
 use shared::attribute::Attributes;
 use shared::geometry::Size;
 use shared::head::HeadSpec;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 pub use options::LossOptions;
 
@@ -105,10 +105,82 @@ struct Given<'a> {
     class_weights: Option<&'a Tensor>,
 }
 
-/// The loss of a batch.
+/// What a batch costs, as sums that nobody has divided yet: processes that share a batch first add up
+/// how many elements each of them has.
+#[derive(Debug)]
+pub struct LossTerms {
+    terms: Vec<Term>,
+    device: Device,
+}
+
+impl LossTerms {
+    /// The terms of the heads.
+    ///
+    /// # Shapes
+    /// `heads[level]` is `[batch, boxes * channels, grid, grid]`, raw; `class_weights` is `[classes]`.
+    pub fn of(
+        spec: &HeadSpec,
+        canvas: Size,
+        heads: &[Tensor],
+        targets: &[Target],
+        options: &LossOptions,
+        class_weights: Option<&Tensor>,
+    ) -> Self {
+        let given = Given {
+            spec,
+            canvas,
+            targets,
+            options,
+            class_weights,
+        };
+        Self {
+            terms: if spec.is_anchor_free() {
+                anchor_free::terms(&given, heads)
+            } else {
+                anchor::terms(&given, heads)
+            },
+            device: heads[0].device(),
+        }
+    }
+
+    /// Adds what an attribute head of its own costs.
+    pub fn add_attributes(&mut self, terms: AttributeTerms) {
+        self.terms.extend(attribute_part(terms, 1.0));
+    }
+
+    /// Elements of every term; for one kind of network the list is as long in every process.
+    pub fn counts(&self) -> Vec<f64> {
+        self.terms.iter().map(|term| term.count as f64).collect()
+    }
+
+    /// This process's share of the loss: every term divided by its elements over all processes,
+    /// weighted and added to its part. `batch` are the canvases over all processes.
+    pub fn parts(&self, counts: &[f64], batch: usize, weights: &LossWeights) -> LossParts {
+        let zero = || Tensor::zeros([], (Kind::Float, self.device));
+        let mut parts = LossParts {
+            bbox: zero(),
+            objectness: zero(),
+            class: zero(),
+            attribute: zero(),
+            batch: batch as i64,
+        };
+        for (term, count) in self.terms.iter().zip(counts) {
+            let (sum, gain) = match term.part {
+                Part::Bbox => (&mut parts.bbox, weights.bbox),
+                Part::Objectness => (&mut parts.objectness, weights.objectness),
+                Part::Class => (&mut parts.class, weights.class),
+                Part::Attribute => (&mut parts.attribute, weights.attribute),
+            };
+            *sum += term.over(*count) * gain;
+        }
+        parts
+    }
+}
+
+/// The loss of a batch that one process has alone.
 ///
 /// # Shapes
-/// `heads[level]` is `[batch, boxes * channels, grid, grid]`, raw; `class_weights` is `[classes]`.
+/// As for [`LossTerms::of`].
 pub fn loss(
     spec: &HeadSpec,
     canvas: Size,
@@ -118,41 +190,8 @@ pub fn loss(
     options: &LossOptions,
     class_weights: Option<&Tensor>,
 ) -> LossParts {
-    let given = Given {
-        spec,
-        canvas,
-        targets,
-        options,
-        class_weights,
-    };
-    let terms = if spec.is_anchor_free() {
-        anchor_free::terms(&given, heads)
-    } else {
-        anchor::terms(&given, heads)
-    };
-    settled(&terms, weights, heads)
-}
-
-/// Every term divided by its count, weighted and added to its part.
-fn settled(terms: &[Term], weights: &LossWeights, heads: &[Tensor]) -> LossParts {
-    let zero = || Tensor::zeros([], (Kind::Float, heads[0].device()));
-    let mut parts = LossParts {
-        bbox: zero(),
-        objectness: zero(),
-        class: zero(),
-        attribute: zero(),
-        batch: heads[0].size()[0],
-    };
-    for term in terms {
-        let (sum, gain) = match term.part {
-            Part::Bbox => (&mut parts.bbox, weights.bbox),
-            Part::Objectness => (&mut parts.objectness, weights.objectness),
-            Part::Class => (&mut parts.class, weights.class),
-            Part::Attribute => (&mut parts.attribute, weights.attribute),
-        };
-        *sum += term.mean() * gain;
-    }
-    parts
+    let terms = LossTerms::of(spec, canvas, heads, targets, options, class_weights);
+    terms.parts(&terms.counts(), heads[0].size()[0] as usize, weights)
 }
 
 /// What the attribute channels of the answering places cost; all terms together weigh `weight`.
@@ -176,6 +215,11 @@ fn attribute_channels(
         &logits,
         &truths,
     );
+    attribute_part(terms, weight)
+}
+
+/// All of `terms` together weigh `weight`.
+fn attribute_part(terms: AttributeTerms, weight: f64) -> Vec<Term> {
     let weight = weight / terms.divisor;
     let term = |(sum, count)| Term {
         part: Part::Attribute,

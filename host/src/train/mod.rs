@@ -5,6 +5,8 @@ mod journal;
 mod machine;
 mod pictures;
 mod plan;
+#[cfg(test)]
+mod processes;
 mod progress;
 mod regions;
 mod run;

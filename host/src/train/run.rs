@@ -21,7 +21,7 @@ use crate::engine::EngineError;
 use crate::engine::autocast::Precision;
 use crate::engine::clock::{Clock, Phase, TimeSplit};
 use crate::loader::{Batch, EpochPlan, Loader};
-use crate::loss::{LossParts, attribute_terms, loss};
+use crate::loss::{LossParts, LossTerms, attribute_terms};
 use crate::model::{AttributeHead, Detector};
 use crate::optim::{Ema, Pace, Sgd};
 use crate::validate::{Validation, validate};
@@ -294,6 +294,9 @@ impl<'a> Run<'a> {
             return Err(TrainError::Interrupted { epoch: epoch + 1 });
         }
         losses.time = clock.split();
+        let mut left_out = [losses.left_out as f64];
+        self.machine.together.sum(&mut left_out)?;
+        losses.left_out = left_out[0] as usize;
         if losses.left_out > 0 {
             each(Progress::LeftOut {
                 epoch: epoch + 1,
@@ -337,7 +340,7 @@ impl<'a> Run<'a> {
         Ok(stop)
     }
 
-    /// What this process's part of a batch costs, and whether the user of any process wants to stop.
+    /// This process's share of what a batch costs, and whether the user of any process wants to stop.
     fn loss(
         &self,
         batch: &Batch,
@@ -346,41 +349,44 @@ impl<'a> Run<'a> {
         let plan = &self.state.plan;
         let head = self.state.head();
         let outputs = self.machine.forward(&self.network, &batch.canvases)?;
-        let weights = plan.weights.scaled(&head, plan.canvas);
-        let targets = &batch.targets;
-        let mut parts = loss(
+        let mut terms = LossTerms::of(
             &head,
             plan.canvas,
             &outputs.heads,
-            targets,
-            &weights,
+            &batch.targets,
             &plan.loss,
             self.class_weights.as_ref(),
         );
-        losses.left_out += self.add_regions(&mut parts, &outputs.fine, targets, weights.attribute);
-        let stop = self.stop.load(Ordering::Relaxed);
-        Ok((parts, stop))
+        losses.left_out += self.add_regions(&mut terms, &outputs.fine, &batch.targets);
+        // One round for all that the processes have to tell each other.
+        let mut counts = terms.counts();
+        counts.push(f64::from(u8::from(self.stop.load(Ordering::Relaxed))));
+        self.machine.together.sum(&mut counts)?;
+        let stop = counts.pop().is_some_and(|asked| asked > 0.0);
+        let weights = plan.weights.scaled(&head, plan.canvas);
+        Ok((terms.parts(&counts, batch.global, &weights), stop))
     }
 
     /// Adds what the region attribute head costs, if there is one; returns the cells left out.
-    fn add_regions(
-        &self,
-        parts: &mut LossParts,
-        fine: &[Tensor; 2],
-        targets: &[Target],
-        weight: f64,
-    ) -> usize {
+    fn add_regions(&self, terms: &mut LossTerms, fine: &[Tensor; 2], targets: &[Target]) -> usize {
         let Some(head) = self.network.regions() else {
             return 0;
         };
         let plan = &self.state.plan;
         let taught = Taught::of(targets, plan.canvas, plan.attributes.regions_max);
-        if !taught.regions.is_empty() {
-            let logits = head.values(fine, &taught.regions, true);
-            let kind = plan.loss.attribute;
-            let terms = attribute_terms(kind, head.value_counts(), &logits, &taught.truths);
-            parts.attribute += terms.mean() * weight;
-        }
+        let logits = if taught.regions.is_empty() {
+            let n_values = head.value_counts().iter().map(|&n| i64::from(n)).sum();
+            Tensor::zeros([0, n_values], (Kind::Float, fine[0].device()))
+        } else {
+            head.values(fine, &taught.regions, true)
+        };
+        let kind = plan.loss.attribute;
+        terms.add_attributes(attribute_terms(
+            kind,
+            head.value_counts(),
+            &logits,
+            &taught.truths,
+        ));
         taught.left_out
     }
 
