@@ -46,7 +46,7 @@ pub enum BenchError {
 /// One stage's times over all rounds.
 #[derive(Clone, Debug, Serialize)]
 pub struct StageLine {
-    /// `decode`, `canvas`, `network` or `postprocess`.
+    /// `decode`, `canvas`, `network`, `postprocess` or, with a roi attribute head, `attributes`.
     pub name: &'static str,
     /// Half of the rounds were faster.
     pub median_ms: f64,
@@ -160,13 +160,19 @@ pub fn bench(
             p95_ms: times.at(0.95),
         }
     };
+    let mut stages = vec![
+        line("decode", |round| round.0),
+        line("canvas", |round| round.1.canvas),
+        line("network", |round| round.1.network),
+        line("postprocess", |round| round.1.postprocess),
+    ];
+    if detector.contract().regions().is_some() {
+        stages.push(line("attributes", |round| {
+            round.1.attributes.unwrap_or_default()
+        }));
+    }
     Ok(BenchReport {
-        stages: vec![
-            line("decode", |round| round.0),
-            line("canvas", |round| round.1.canvas),
-            line("network", |round| round.1.network),
-            line("postprocess", |round| round.1.postprocess),
-        ],
+        stages,
         total_median_ms: Sorted::new(rounds.iter().map(|round| round.2)).at(0.5),
         peak_rss_mb: peak_rss_mb(),
         threads: 1,

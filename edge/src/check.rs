@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use shared::cell::Detection;
 use shared::class::ClassId;
-use shared::contract::{GoldenCell, GoldenField, fnv1a, golden_spec};
+use shared::contract::{AttributeHead, GoldenCell, GoldenField, fnv1a, golden_spec};
 use shared::geometry::{BBox, Image, Size};
 
 use crate::detector::{DetectError, Detector};
@@ -56,6 +56,8 @@ pub struct CheckReport {
     pub name: String,
     /// Hash of the file.
     pub model_sha256: String,
+    /// Where attributes are read: `dense` (from the heads) or `roi` (by the second file).
+    pub attribute_head: &'static str,
     /// Loaded, compared with its contract and run on a grey canvas: always true in a report.
     pub contract: bool,
     /// Every golden field; empty when the contract records none.
@@ -69,6 +71,7 @@ impl fmt::Display for CheckReport {
         writeln!(f, "model     {} ({})", self.name, self.model)?;
         writeln!(f, "sha-256   {}", self.model_sha256)?;
         writeln!(f, "contract  yes: input, outputs, weights and a trial run")?;
+        writeln!(f, "attribute {}", self.attribute_head)?;
         if self.golden.is_empty() {
             writeln!(
                 f,
@@ -119,6 +122,10 @@ pub fn check(
         model: model.to_owned(),
         name: contract.name.as_str().to_owned(),
         model_sha256: model_sha256.to_owned(),
+        attribute_head: match contract.attribute_head {
+            AttributeHead::Dense => "dense",
+            AttributeHead::Roi(_) => "roi",
+        },
         contract: true,
         passed: !golden.is_empty() && golden.iter().all(FieldOutcome::passed),
         golden,

@@ -13,6 +13,7 @@ use shared::pixels::RgbView;
 use shared::resize::{BufferError, canvas_into, canvas_len, scratch_len};
 
 use crate::network::{HeadBuffers, Network, NetworkError};
+use crate::regions::RegionReader;
 
 /// A picture that could not be searched.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,8 @@ pub struct StageTimes {
     pub network: Duration,
     /// Raw heads to detections.
     pub postprocess: Duration,
+    /// Detections to their attributes, where that is a step of its own.
+    pub attributes: Option<Duration>,
 }
 
 /// What was found on one picture; borrowed from the detector until the next one.
@@ -61,6 +64,7 @@ pub struct Detector {
     scratch: Vec<u32>,
     canvas: Vec<u8>,
     heads: HeadBuffers,
+    regions: Option<RegionReader>,
     candidates: Box<heapless::Vec<Candidate, CANDIDATES_MAX>>,
     detections: Box<heapless::Vec<Detection, DETECTIONS_MAX>>,
 }
@@ -75,6 +79,9 @@ impl Detector {
             scratch: Vec::new(),
             canvas: Vec::new(),
             heads: HeadBuffers::new(contract),
+            regions: contract
+                .regions()
+                .map(|head| RegionReader::new(contract, head)),
             candidates: Box::default(),
             detections: Box::default(),
             network,
@@ -127,13 +134,23 @@ impl Detector {
             self.candidates.as_mut_view(),
             self.detections.as_mut_view(),
         )?;
+        let found = Instant::now();
+        let attributes = match &mut self.regions {
+            None => None,
+            Some(regions) => {
+                let network = &mut *self.network;
+                regions.read(network, &self.heads, &fit, &mut self.detections)?;
+                Some(found.elapsed())
+            }
+        };
         Ok(Findings {
             detections: &self.detections,
             dropped,
             times: StageTimes {
                 canvas: laid - started,
                 network: ran - laid,
-                postprocess: ran.elapsed(),
+                postprocess: found - ran,
+                attributes,
             },
         })
     }

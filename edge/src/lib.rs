@@ -21,6 +21,7 @@ mod fixture;
 pub mod model;
 pub mod network;
 pub mod picture;
+pub mod regions;
 pub mod replay;
 pub mod source;
 pub mod tract;

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use shared::contract::ContractError;
+use shared::contract::{ContractError, REGIONS_EXTENSION};
 use shared::head::HeadError;
 
 /// Largest model file that is read, bytes.
@@ -94,6 +94,31 @@ pub enum Refusal {
         /// Its shape.
         shape: String,
     },
+    /// The second file, which reads the attributes.
+    InFile {
+        /// Its name.
+        file: String,
+        /// What is wrong with it.
+        reason: Box<Refusal>,
+    },
+    /// A model from memory has no second file beside it.
+    NothingBeside,
+    /// A second file that was not exported with the model.
+    OtherModels {
+        /// SHA-256 by the contract.
+        expected: String,
+        /// SHA-256 of the file.
+        got: String,
+    },
+    /// An end of the second file's graph.
+    Region {
+        /// `input` or `output`.
+        what: &'static str,
+        /// By the contract.
+        expected: String,
+        /// In the graph.
+        got: String,
+    },
     /// NaN among the weights.
     NanWeights {
         /// The node that holds them.
@@ -153,10 +178,39 @@ impl fmt::Display for Refusal {
             Self::Oversized { node, shape } => {
                 write!(f, "node `{node}` makes a tensor of {shape}: too large")
             }
+            Self::InFile { file, reason } => {
+                write!(
+                    f,
+                    "its attributes are read by a second file, {file}: {reason}"
+                )
+            }
+            Self::NothingBeside => write!(
+                f,
+                "its attributes are read by a second file, which a model from memory has not"
+            ),
+            Self::OtherModels { expected, got } => write!(
+                f,
+                "SHA-256 is {got}, the model's contract says {expected}: exported with another model"
+            ),
+            Self::Region {
+                what,
+                expected,
+                got,
+            } => write!(f, "{what} is {got}, the contract says {expected}"),
             Self::NanWeights { node } => write!(f, "weights of node `{node}` hold NaN"),
             Self::Heads(error) => write!(f, "trial run on a grey canvas: {error}"),
             Self::Graph(error) => write!(f, "graph: {error}"),
             Self::Panicked(error) => write!(f, "the engine gave up: {error}"),
+        }
+    }
+}
+
+impl Refusal {
+    /// Names the second file.
+    pub fn in_file(self, file: &str) -> Self {
+        Self::InFile {
+            file: file.to_owned(),
+            reason: Box::new(self),
         }
     }
 }
@@ -177,6 +231,7 @@ pub struct ModelFile {
     name: String,
     bytes: std::borrow::Cow<'static, [u8]>,
     sha256: String,
+    path: Option<PathBuf>,
 }
 
 impl ModelFile {
@@ -212,7 +267,20 @@ impl ModelFile {
             let got = metadata.len();
             return Err(refuse(Refusal::TooLarge { got }));
         }
-        Ok(Self::named(&name, bytes.into()))
+        Ok(Self {
+            path: Some(path.to_path_buf()),
+            ..Self::named(&name, bytes.into())
+        })
+    }
+
+    /// Reads the second file of a model whose attributes are read from regions.
+    ///
+    /// # Errors
+    /// When the model has no place on the disk, or the file beside it cannot be read.
+    pub fn beside(&self) -> Result<Self, Refusal> {
+        let path = self.path.as_ref().ok_or(Refusal::NothingBeside)?;
+        let path = path.with_extension(REGIONS_EXTENSION);
+        Self::read(&path).map_err(|error| error.reason.in_file(&error.name))
     }
 
     fn named(name: &str, bytes: std::borrow::Cow<'static, [u8]>) -> Self {
@@ -220,6 +288,7 @@ impl ModelFile {
             name: name.to_owned(),
             sha256: hexadecimal(&Sha256::digest(&bytes)),
             bytes,
+            path: None,
         }
     }
 

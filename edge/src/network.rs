@@ -2,6 +2,7 @@
 
 use shared::contract::ModelContract;
 use shared::head::{HeadError, MAX_LEVELS};
+use shared::roi::STRIDES;
 
 /// The engine failed, or gave heads that the contract does not promise.
 #[derive(Debug, thiserror::Error)]
@@ -26,16 +27,23 @@ pub enum NetworkError {
 #[derive(Debug, Default)]
 pub struct HeadBuffers {
     levels: Vec<Vec<f32>>,
+    features: Vec<Vec<f32>>,
 }
 
 impl HeadBuffers {
-    /// Room for the heads of `contract`, all zero.
+    /// Room for the heads of `contract`, and for the maps that regions are read from, all zero.
     pub fn new(contract: &ModelContract) -> Self {
         let spec = contract.head();
         let levels = (0..spec.levels.len())
             .map(|level| vec![0.0; spec.level_len(level, contract.canvas)])
             .collect();
-        Self { levels }
+        let maps = contract.regions().map(|regions| regions.channels);
+        let map = |(&channels, stride): (&u16, u16)| {
+            let size = contract.region_map(stride);
+            vec![0.0; usize::from(channels) * size.width as usize * size.height as usize]
+        };
+        let features = maps.iter().flatten().zip(STRIDES).map(map).collect();
+        Self { levels, features }
     }
 
     /// Copies one level's output in.
@@ -58,6 +66,41 @@ impl HeadBuffers {
         }
         buffer.copy_from_slice(values);
         Ok(())
+    }
+
+    /// Copies one output of the network in: the levels' heads, then the maps of regions.
+    ///
+    /// # Errors
+    /// When the output does not exist or has another length.
+    pub fn fill_output(&mut self, output: usize, values: &[f32]) -> Result<(), HeadError> {
+        let Some(map) = output.checked_sub(self.levels.len()) else {
+            return self.fill(output, values);
+        };
+        let (expected, got) = (self.outputs(), output + 1);
+        let buffer = self
+            .features
+            .get_mut(map)
+            .ok_or(HeadError::Levels { expected, got })?;
+        if buffer.len() != values.len() {
+            return Err(HeadError::Length {
+                level: output,
+                expected: buffer.len(),
+                got: values.len(),
+            });
+        }
+        buffer.copy_from_slice(values);
+        Ok(())
+    }
+
+    /// Outputs of the network in all.
+    pub fn outputs(&self) -> usize {
+        self.levels.len() + self.features.len()
+    }
+
+    /// The map that regions are read from at stride 4 (0) or 8 (1), `[channels, height, width]`; empty
+    /// when the contract has none.
+    pub fn features(&self, index: usize) -> &[f32] {
+        self.features.get(index).map_or(&[], Vec::as_slice)
     }
 
     /// Levels in all.
@@ -90,4 +133,13 @@ pub trait Network: Send {
     /// # Errors
     /// When the engine fails or its outputs are not of the contract; `heads` is then undefined.
     fn run(&mut self, canvas: &[u8], heads: &mut HeadBuffers) -> Result<(), NetworkError>;
+
+    /// Runs the attribute head of a contract with [`ModelContract::regions`] on one pooled region.
+    ///
+    /// # Shapes
+    /// `region` `[channels, 24, 30]` → `values` `[values of all attributes]`
+    ///
+    /// # Errors
+    /// When the engine fails, the answer is not finite, or there is no such head.
+    fn values(&mut self, region: &[f32], values: &mut [f32]) -> Result<(), NetworkError>;
 }

@@ -2,6 +2,8 @@
 //!
 //! A model is trusted only after everything about it was compared with its contract and it ran once.
 
+mod regions;
+
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,11 +11,13 @@ use std::sync::{Arc, Once};
 
 use shared::contract::{CONTRACT_KEY, ModelContract, OPSET};
 use shared::fit::PAD_VALUE;
+use shared::roi::STRIDES;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 
 use crate::model::{ModelError, ModelFile, Refusal};
 use crate::network::{HeadBuffers, Network, NetworkError};
+use regions::Regions;
 
 /// Most elements of one tensor of a network: a gibibyte of floats.
 const TENSOR_MAX: usize = 1 << 28;
@@ -25,6 +29,7 @@ const EXTERNAL: i32 = 1;
 pub struct TractNetwork {
     contract: ModelContract,
     plan: Arc<TypedRunnableModel>,
+    regions: Option<Regions>,
 }
 
 impl TractNetwork {
@@ -33,18 +38,13 @@ impl TractNetwork {
     /// # Errors
     /// The first thing that is wrong; a panic of the engine is an error too.
     pub fn load(file: &ModelFile) -> Result<Self, ModelError> {
-        unwound(|| Self::load_unguarded(file.bytes()))
+        unwound(|| Self::load_unguarded(file))
             .unwrap_or_else(|panic| Err(Refusal::Panicked(panic)))
             .map_err(|reason| ModelError::new(file.name(), reason))
     }
 
-    fn load_unguarded(bytes: &[u8]) -> Result<Self, Refusal> {
-        if bytes.is_empty() {
-            return Err(Refusal::Empty);
-        }
-        let proto = onnx()
-            .proto_model_for_read(&mut &bytes[..])
-            .map_err(|error| Refusal::NotOnnx(spoken(&error)))?;
+    fn load_unguarded(file: &ModelFile) -> Result<Self, Refusal> {
+        let proto = proto_of(file.bytes())?;
         let contract = contract_of(&proto)?;
         refuse_other_opset(&proto)?;
         refuse_external_weights(&proto)?;
@@ -57,7 +57,15 @@ impl TractNetwork {
             .into_optimized()
             .and_then(IntoRunnable::into_runnable)
             .map_err(graph)?;
-        let mut network = Self { contract, plan };
+        let regions = contract
+            .regions()
+            .map(|head| Regions::load(file, &contract, head))
+            .transpose()?;
+        let mut network = Self {
+            contract,
+            plan,
+            regions,
+        };
         network.try_out()?;
         Ok(network)
     }
@@ -85,16 +93,16 @@ impl TractNetwork {
             .plan
             .run(tvec!(input.map_err(engine)?.into()))
             .map_err(engine)?;
-        if outputs.len() != heads.len() {
+        if outputs.len() != heads.outputs() {
             return Err(shared::head::HeadError::Levels {
-                expected: heads.len(),
+                expected: heads.outputs(),
                 got: outputs.len(),
             }
             .into());
         }
-        for (level, output) in outputs.iter().enumerate() {
+        for (index, output) in outputs.iter().enumerate() {
             let view = output.try_as_plain_ram().map_err(engine)?;
-            heads.fill(level, view.as_slice::<f32>().map_err(engine)?)?;
+            heads.fill_output(index, view.as_slice::<f32>().map_err(engine)?)?;
         }
         Ok(())
     }
@@ -114,6 +122,20 @@ impl Network for TractNetwork {
         unwound(|| self.run_unguarded(canvas, heads))
             .unwrap_or_else(|panic| Err(NetworkError::Engine(panic)))
     }
+
+    fn values(&mut self, region: &[f32], values: &mut [f32]) -> Result<(), NetworkError> {
+        let missing = || NetworkError::Engine("the model has no attribute head".to_owned());
+        let regions = self.regions.as_ref().ok_or_else(missing)?;
+        regions.run(region, values)
+    }
+}
+
+fn proto_of(bytes: &[u8]) -> Result<ModelProto, Refusal> {
+    if bytes.is_empty() {
+        return Err(Refusal::Empty);
+    }
+    let proto = onnx().proto_model_for_read(&mut &bytes[..]);
+    proto.map_err(|error| Refusal::NotOnnx(spoken(&error)))
 }
 
 fn canvas_bytes(contract: &ModelContract) -> usize {
@@ -231,23 +253,35 @@ fn check_input(model: &InferenceModel, contract: &ModelContract) -> Result<(), R
 
 fn check_outputs(model: &TypedModel, contract: &ModelContract) -> Result<(), Refusal> {
     let spec = contract.head();
-    let (expected, got) = (spec.levels.len(), model.outputs.len());
+    let maps = contract.regions().map(|regions| regions.channels);
+    let n_maps = maps.iter().flatten().count();
+    let (expected, got) = (spec.levels.len() + n_maps, model.outputs.len());
     if expected != got {
         return Err(Refusal::OutputCount { expected, got });
     }
-    for level in 0..spec.levels.len() {
+    let heads = (0..spec.levels.len()).map(|level| {
         let grid = spec.grid(level, contract.canvas);
-        let expected = [
+        [
             1,
             spec.channels(level),
             grid.height as usize,
             grid.width as usize,
-        ];
-        let fact = model.output_fact(level).map_err(graph)?;
+        ]
+    });
+    let maps = maps
+        .iter()
+        .flatten()
+        .zip(STRIDES)
+        .map(|(&channels, stride)| {
+            let map = contract.region_map(stride);
+            [1, channels.into(), map.height as usize, map.width as usize]
+        });
+    for (output, expected) in heads.chain(maps).enumerate() {
+        let fact = model.output_fact(output).map_err(graph)?;
         let shape = fact.shape.as_concrete();
         if shape != Some(&expected[..]) || fact.datum_type != f32::datum_type() {
             return Err(Refusal::Output {
-                level,
+                level: output,
                 expected: described("F32", &expected),
                 got: described(&format!("{:?}", fact.datum_type), shape.unwrap_or_default()),
             });

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -97,8 +98,13 @@ impl RunState {
         self.schema.value_counts().map(|count| count as u8)
     }
 
-    /// The network in `store`, with its attribute head if that is one of its own.
+    /// The network in `store`, with its attribute head if that is one of its own, with the random
+    /// weights of the plan's seed.
     pub fn build(&self, store: &nn::VarStore) -> Detector {
+        // torch's generator belongs to the process: between seeding and drawing nobody else may draw.
+        static GENERATOR: Mutex<()> = Mutex::new(());
+        let _held = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+        tch::manual_seed(self.plan.seed as i64);
         let architecture = &self.plan.architecture;
         let network = build(store, architecture, &self.head());
         match architecture.attributes {
@@ -319,15 +325,18 @@ fn safetensors_of(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointErr
 /// # Errors
 /// When it cannot be read.
 pub fn sha256_of(path: &Path) -> Result<String, CheckpointError> {
-    use sha2::{Digest, Sha256};
     let bytes = fs::read(path).map_err(|source| CheckpointError::Io {
         path: path.to_path_buf(),
         source,
     })?;
-    Ok(Sha256::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(sha256_hex(&bytes))
+}
+
+/// Hash of some bytes, hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The detector in `store`, without an attribute head of its own.

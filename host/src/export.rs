@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use heapless::String as Fixed;
 use shared::contract::{
-    CONTRACT_VERSION, GoldenCell, GoldenField, MAX_GOLDEN_CELLS, ModelContract, Precision,
+    self, CONTRACT_VERSION, GoldenCell, GoldenField, MAX_GOLDEN_CELLS, ModelContract, Precision,
     Provenance, fnv1a, golden_spec,
 };
 use shared::geometry::Size;
@@ -12,10 +12,11 @@ use shared::head::Thresholds;
 use shared::phantom::{MAX_WHITE_CELLS, PhantomCell, draw_field};
 use shared::pixels::RgbViewMut;
 
-use crate::checkpoint::{Checkpoint, floats};
+use crate::checkpoint::{Checkpoint, floats, sha256_hex};
 use crate::eval::Evaluator;
-use crate::model::DetectionHead;
-use crate::onnx::{HeadLayers, OnnxError, Yolov5Spec, yolov5_bytes};
+use crate::model::{AttributeHead, DetectionHead, region_channels};
+use crate::onnx::regions::PREFIX;
+use crate::onnx::{HeadLayers, OnnxError, Yolov5Spec, regions_bytes, yolov5_bytes};
 use crate::picture::Picture;
 use crate::weights::NamedTensors;
 
@@ -47,6 +48,7 @@ pub fn contract_of(
         levels: run.levels.clone(),
         classes: run.classes.clone(),
         attributes: run.schema.clone(),
+        attribute_head: attribute_head(checkpoint)?,
         thresholds,
         precision: Precision::Float32,
         provenance: Provenance {
@@ -104,13 +106,52 @@ pub fn onnx_of(checkpoint: &Checkpoint, contract: &ModelContract) -> Result<Vec<
         activation: architecture.activation,
         stem: architecture.stem,
         head: layers,
+        fine_outputs: contract.regions().is_some(),
     };
+    yolov5_bytes(
+        &spec,
+        contract,
+        &tensors_of(checkpoint, |name| !name.starts_with(PREFIX))?,
+    )
+}
+
+/// The second file of a model whose attributes are read from regions; `None` for others.
+///
+/// # Errors
+/// When a weight is missing or not finite.
+pub fn regions_onnx_of(checkpoint: &Checkpoint) -> Result<Option<Vec<u8>>, OnnxError> {
+    let run = &checkpoint.run;
+    if run.plan.architecture.attributes != AttributeHead::Roi {
+        return Ok(None);
+    }
+    let channels: i64 = region_channels(&run.plan.architecture).iter().sum();
+    let n_values = run.schema.value_counts().sum();
+    let tensors = tensors_of(checkpoint, |name| name.starts_with(PREFIX))?;
+    regions_bytes(channels as usize, n_values, &tensors).map(Some)
+}
+
+/// Where the contract says that attributes are read, with the hash of the second file.
+fn attribute_head(checkpoint: &Checkpoint) -> anyhow::Result<contract::AttributeHead> {
+    let Some(bytes) = regions_onnx_of(checkpoint)? else {
+        return Ok(contract::AttributeHead::Dense);
+    };
+    Ok(contract::AttributeHead::Roi(contract::RegionHead {
+        channels: region_channels(&checkpoint.run.plan.architecture).map(|n| n as u16),
+        sha256: fixed(&sha256_hex(&bytes), "hash")?,
+    }))
+}
+
+/// The running mean of the weights whose names are `wanted`.
+fn tensors_of(
+    checkpoint: &Checkpoint,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<NamedTensors, OnnxError> {
     let mut tensors = NamedTensors::new();
-    for (name, tensor) in &checkpoint.ema {
+    for (name, tensor) in checkpoint.ema.iter().filter(|(name, _)| wanted(name)) {
         let shape: Vec<usize> = tensor.size().iter().map(|&n| n as usize).collect();
         tensors.insert(name, shape, floats(tensor))?;
     }
-    yolov5_bytes(&spec, contract, &tensors)
+    Ok(tensors)
 }
 
 fn golden_field(

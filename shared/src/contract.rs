@@ -8,18 +8,26 @@ use core::fmt;
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
-use crate::attribute::{AttributeSchema, SchemaError};
+use crate::attribute::{AttributeSchema, MAX_ATTRIBUTES, SchemaError};
 use crate::class::{ClassTable, NameError};
 use crate::fit::FitKind;
 use crate::geometry::Size;
 use crate::head::{HeadLevel, HeadSpec, MAX_LEVELS, Thresholds};
 use crate::phantom::{FieldSpec, SpecError};
+use crate::roi;
 
 /// Key of the contract in `metadata_props`.
 pub const CONTRACT_KEY: &str = "leukoscope.contract";
 
-/// The version this code writes and the newest it reads; version 1 knew no levels without anchors.
+/// The version this code writes and the newest it reads; version 1 knew no levels without
+/// anchors and no second file.
 pub const CONTRACT_VERSION: u16 = 2;
+
+/// Most channels of a map that regions are read from; those of YOLOv5x have 160 and 320.
+const REGION_CHANNELS_MAX: u16 = 2048;
+
+/// Extension of a model's second file, in place of the model's own.
+pub const REGIONS_EXTENSION: &str = "attributes.onnx";
 
 /// The version of ONNX's own operators that a model is written with, and the only one that is run.
 pub const OPSET: i64 = 13;
@@ -88,6 +96,41 @@ pub fn golden_spec(seed: u64, size: Size) -> FieldSpec {
     }
 }
 
+/// Where the attributes of a cell are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttributeHead {
+    /// From further channels of the raw heads.
+    #[default]
+    Dense,
+    /// From pooled regions of two further outputs, by a network in a second file.
+    Roi(RegionHead),
+}
+
+/// The second file of a model whose attributes are read from regions: `NAME.attributes.onnx` beside
+/// `NAME.onnx`.
+///
+/// # Shapes
+/// The model has the further outputs `features_4` and `features_8`,
+/// `[1, channels, canvas.height / stride, canvas.width / stride]`; the second file takes `regions`
+/// `[1, sum of channels, 24, 30]` and gives `values` `[1, values of all attributes]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegionHead {
+    /// Channels of the maps at strides 4 and 8.
+    pub channels: [u16; 2],
+    /// SHA-256 of the second file, hexadecimal: another model's is refused.
+    pub sha256: String<64>,
+}
+
+impl RegionHead {
+    /// Values that the second file takes.
+    pub fn region_len(&self) -> usize {
+        let channels = self.channels.map(usize::from);
+        (channels[0] + channels[1]) * roi::ROWS * roi::COLUMNS
+    }
+}
+
 /// Everything the station must know to use the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +149,9 @@ pub struct ModelContract {
     pub classes: ClassTable,
     /// Attributes, in the order of their logits.
     pub attributes: AttributeSchema,
+    /// Where attributes are read; version 1 knew only the raw heads.
+    #[serde(default)]
+    pub attribute_head: AttributeHead,
     /// What to count with unless the station's configuration says otherwise.
     pub thresholds: Thresholds,
     /// Float or integers.
@@ -136,6 +182,9 @@ pub enum ContractError {
     Classes(NameError),
     /// Attributes.
     Attributes(SchemaError),
+    /// A second file in version 1, without attributes, with maps of no or too many channels, or
+    /// without a hash; or a canvas that its maps do not divide.
+    Regions,
     /// Limits outside 0..=1 or no room for detections.
     Thresholds(Thresholds),
     /// A golden field that cannot be drawn.
@@ -170,6 +219,10 @@ impl fmt::Display for ContractError {
             }
             Self::Classes(error) => write!(f, "classes: {error}"),
             Self::Attributes(error) => write!(f, "{error}"),
+            Self::Regions => write!(
+                f,
+                "attribute_head: roi needs version 2, attributes, maps of 1 to {REGION_CHANNELS_MAX} channels, a canvas in multiples of 8 and a SHA-256"
+            ),
             Self::Thresholds(got) => write!(
                 f,
                 "thresholds: score {} and iou {} must be in 0..=1, max_detections {} in 1..=1000",
@@ -188,12 +241,48 @@ impl ModelContract {
         HeadSpec {
             levels: self.levels.clone(),
             n_classes: self.classes.len(),
-            value_counts: self
-                .attributes
-                .value_counts()
-                .map(|count| count as u8)
-                .collect(),
+            value_counts: match self.attribute_head {
+                AttributeHead::Dense => self.value_counts(),
+                AttributeHead::Roi(_) => Vec::new(),
+            },
         }
+    }
+
+    /// Values of each attribute.
+    pub fn value_counts(&self) -> Vec<u8, MAX_ATTRIBUTES> {
+        let counts = self.attributes.value_counts();
+        counts.map(|count| count as u8).collect()
+    }
+
+    /// The second file's place in the contract; `None` when the raw heads say the attributes.
+    pub fn regions(&self) -> Option<&RegionHead> {
+        match &self.attribute_head {
+            AttributeHead::Dense => None,
+            AttributeHead::Roi(regions) => Some(regions),
+        }
+    }
+
+    /// Size of the map at one of the strides that regions are read from.
+    pub fn region_map(&self, stride: u16) -> Size {
+        let stride = u32::from(stride);
+        Size::new(self.canvas.width / stride, self.canvas.height / stride)
+    }
+
+    fn regions_usable(&self, regions: &RegionHead) -> bool {
+        let is_hash = regions.sha256.len() == 64
+            && regions.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let divided = |side: u32| {
+            roi::STRIDES
+                .iter()
+                .all(|&s| side.is_multiple_of(u32::from(s)))
+        };
+        let legal = |channels: &u16| (1..=REGION_CHANNELS_MAX).contains(channels);
+        self.version >= 2
+            && !self.attributes.is_empty()
+            && regions.channels.iter().all(legal)
+            && divided(self.canvas.width)
+            && divided(self.canvas.height)
+            && is_hash
     }
 
     /// Checks everything that a file could have wrong.
@@ -222,6 +311,12 @@ impl ModelContract {
         }
         self.classes.check().map_err(ContractError::Classes)?;
         self.attributes.check().map_err(ContractError::Attributes)?;
+        if self
+            .regions()
+            .is_some_and(|regions| !self.regions_usable(regions))
+        {
+            return Err(ContractError::Regions);
+        }
         if !self.thresholds.is_legal() {
             return Err(ContractError::Thresholds(self.thresholds));
         }

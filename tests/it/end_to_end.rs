@@ -9,6 +9,7 @@ use edge::network::{HeadBuffers, Network};
 use edge::replay::{Paths, RECORDS, replay};
 use edge::tract::TractNetwork;
 use host::augment::{Augmentation, ColourJitter};
+use host::cache::CachePlan;
 use host::checkpoint::{Checkpoint, sha256_of};
 use host::dataset::{
     Dataset, PhantomLook, PhantomPlan, PhantomSchema, Sample, Split, draw_phantoms,
@@ -21,7 +22,7 @@ use host::model::Architecture;
 use host::optim::Schedule;
 use host::picture::Picture;
 use host::score::{ScoreOptions, score_samples};
-use host::train::{AttributePlan, Start, TrainOptions, TrainPlan, last_checkpoint, train};
+use host::train::{AttributePlan, Balance, Start, TrainOptions, TrainPlan, last_checkpoint, train};
 use host::validate::score_split;
 use shared::fit::FitKind;
 use shared::geometry::Size;
@@ -29,7 +30,7 @@ use shared::head::Thresholds;
 use tch::Device;
 
 /// Drawn fields, eight of them, which the network shall learn by heart.
-fn fields(folder: &Path) -> Dataset {
+pub(crate) fn fields(folder: &Path) -> Dataset {
     let plan = PhantomPlan {
         fields: [8, 0, 0],
         seed: 70,
@@ -48,7 +49,7 @@ fn fields(folder: &Path) -> Dataset {
     data
 }
 
-fn plan() -> TrainPlan {
+pub(crate) fn plan() -> TrainPlan {
     TrainPlan {
         architecture: Architecture::yolov5("n").unwrap(),
         canvas: Size::new(96, 96),
@@ -84,15 +85,24 @@ fn plan() -> TrainPlan {
         },
         loss: LossOptions::default(),
         attributes: AttributePlan::default(),
+        balance: Balance::None,
+        autoanchor: false,
+        patience: 0,
     }
 }
 
-fn trained(data: &Dataset, plan: TrainPlan, validate_every: usize, out: &Path) -> Checkpoint {
+pub(crate) fn trained(
+    data: &Dataset,
+    plan: TrainPlan,
+    validate_every: usize,
+    out: &Path,
+) -> Checkpoint {
     let options = TrainOptions {
         out: out.to_path_buf(),
         device: Device::Cpu,
         workers: 1,
-        cache_bytes: 64 << 20,
+        cache: CachePlan::Ram { bytes: 64 << 20 },
+        time_budget: None,
         validate_every,
     };
     let stop = AtomicBool::new(false);
@@ -219,14 +229,14 @@ fn a_run_that_was_cut_and_resumed_is_the_run_that_was_not() {
         augmentation: Augmentation::LOW,
         ..plan()
     };
-    let straight = trained(
-        &data,
-        plan.clone(),
-        1,
-        &made(&folder.path().join("straight")),
-    );
+    cut_and_resumed_is_straight(&data, &plan, folder.path());
+}
 
-    let out = made(&folder.path().join("cut"));
+/// Trains `plan` of four epochs twice, once cut in the third; both end with the same bits.
+pub(crate) fn cut_and_resumed_is_straight(data: &Dataset, plan: &TrainPlan, folder: &Path) {
+    let straight = trained(data, plan.clone(), 1, &made(&folder.join("straight")));
+
+    let out = made(&folder.join("cut"));
     let options = TrainOptions {
         out: out.clone(),
         device: Device::Cpu,
@@ -236,7 +246,7 @@ fn a_run_that_was_cut_and_resumed_is_the_run_that_was_not() {
     };
     let stop = AtomicBool::new(false);
     let cut = train(
-        &data,
+        data,
         plan.clone(),
         Start::Nothing,
         &options,
@@ -255,8 +265,8 @@ fn a_run_that_was_cut_and_resumed_is_the_run_that_was_not() {
     assert_eq!(last.run.epochs_done, 2);
     stop.store(false, std::sync::atomic::Ordering::Relaxed);
     train(
-        &data,
-        plan,
+        data,
+        plan.clone(),
         Start::Resume(Box::new(last)),
         &options,
         &stop,

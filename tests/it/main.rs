@@ -4,3 +4,5 @@ mod architecture;
 mod embedded;
 #[cfg(feature = "torch")]
 mod end_to_end;
+#[cfg(feature = "torch")]
+mod regions;

@@ -1,3 +1,6 @@
+use shared::attribute::AttributeSchema;
+use shared::contract::RegionHead;
+
 use super::*;
 use crate::fixture::{TINY, and_contract, changed, with_contract};
 
@@ -135,6 +138,10 @@ fn a_newer_contract_asks_for_an_update_even_with_unknown_fields() {
     );
 }
 
+fn tiny_attributes() -> AttributeSchema {
+    AttributeSchema::new([("nucleolus", &["inconspicuous", "prominent"][..])]).unwrap()
+}
+
 #[test]
 fn a_contract_that_is_not_that_of_the_graph_is_refused() {
     struct Case {
@@ -158,6 +165,17 @@ fn a_contract_that_is_not_that_of_the_graph_is_refused() {
                 contract.levels.pop();
             }),
             expected: "m.onnx: 3 outputs, the contract says 2",
+        },
+        Case {
+            bytes: changed(|contract| {
+                contract.attribute_head = shared::contract::AttributeHead::Roi(RegionHead {
+                    channels: [8, 16],
+                    sha256: "0".repeat(64).as_str().try_into().unwrap(),
+                });
+                contract.version = shared::contract::CONTRACT_VERSION;
+                contract.attributes = tiny_attributes();
+            }),
+            expected: "m.onnx: 3 outputs, the contract says 5",
         },
         Case {
             bytes: changed(|contract| contract.thresholds.score = 2.0),

@@ -1,17 +1,21 @@
 //! `leuko-host export`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 
+use shared::contract::REGIONS_EXTENSION;
+
 use super::say;
 use super::thresholds::ThresholdArgs;
 use crate::checkpoint::{Checkpoint, sha256_of};
-use crate::export::{contract_of, onnx_of};
+use crate::export::{contract_of, onnx_of, regions_onnx_of};
 
 /// Writes the ONNX file: u8 canvas in, raw heads out, batch norm folded, contract inside.
+///
+/// A model with a roi attribute head gets a second file beside it, NAME.attributes.onnx.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     /// A checkpoint of `train`.
@@ -38,10 +42,22 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     if let Some(folder) = args.out.parent().filter(|p| !p.as_os_str().is_empty()) {
         fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
     }
-    let part = args.out.with_extension("part");
-    fs::write(&part, &bytes).with_context(|| format!("{}", part.display()))?;
-    fs::rename(&part, &args.out).with_context(|| format!("{}", args.out.display()))?;
+    // The second file first: a model is never there without it.
+    if let Some(bytes) = regions_onnx_of(&checkpoint)? {
+        let beside = args.out.with_extension(REGIONS_EXTENSION);
+        write(&beside, &bytes)?;
+        say(&format!("{} ({} bytes)", beside.display(), bytes.len()))?;
+    }
+    write(&args.out, &bytes)?;
     let (out, n_bytes, n_golden) = (args.out.display(), bytes.len(), contract.golden.len());
     let text = format!("{out} ({n_bytes} bytes, {n_golden} golden fields)");
     Ok(say(&text)?)
+}
+
+/// Whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let part = path.with_extension("part");
+    fs::write(&part, bytes)
+        .and_then(|()| fs::rename(&part, path))
+        .with_context(|| format!("{}", path.display()))
 }

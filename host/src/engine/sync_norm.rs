@@ -89,7 +89,10 @@ fn of_group(
     group: &Arc<ProcessGroup>,
 ) -> Result<Tensor, EngineError> {
     let (kind, channels) = (x.kind(), x.size()[1]);
-    let x = x.to_kind(Kind::Float);
+    let x = match kind {
+        Kind::Double => x.shallow_clone(),
+        _ => x.to_kind(Kind::Float),
+    };
     let Statistics {
         count,
         mean,
@@ -126,12 +129,12 @@ impl Statistics {
     /// Every process's own mean and variance travel, not sums of squares: those would cancel.
     fn of_all(x: &Tensor, channels: i64, group: &Arc<ProcessGroup>) -> Result<Self, EngineError> {
         let (rank, world) = (group.rank() as i64, group.world() as i64);
-        let options = (Kind::Float, x.device());
+        let options = (x.kind(), x.device());
         let count = x.numel() as i64 / channels;
         let own = if count == 0 {
             // A process without pictures in the last batch of an epoch. The gradient's way stays open,
             // because the way back must meet the others in the same sums.
-            Tensor::zeros([2 * channels], options) + x.sum(Kind::Float)
+            Tensor::zeros([2 * channels], options) + x.sum(x.kind())
         } else {
             let (variance, mean) = x.var_mean_dim([0_i64, 2, 3].as_slice(), false, false);
             Tensor::cat(&[mean, variance], 0)
@@ -141,11 +144,11 @@ impl Statistics {
         let after = Tensor::zeros([world - rank - 1, 2 * channels + 1], options);
         let table = joined_sum(group, &Tensor::cat(&[before, row, after], 0))?;
         let counts = table.narrow(1, 2 * channels, 1).detach();
-        let total = counts.sum(Kind::Float);
+        let total = counts.sum(x.kind());
         let share = &counts / &total;
         let means = table.narrow(1, 0, channels);
         let variances = table.narrow(1, channels, channels);
-        let over_processes = |t: Tensor| (t * &share).sum_dim_intlist(0_i64, false, Kind::Float);
+        let over_processes = |t: Tensor| (t * &share).sum_dim_intlist(0_i64, false, x.kind());
         let mean = over_processes(means.shallow_clone());
         let variance = over_processes(variances + (means - &mean).square());
         Ok(Self {

@@ -31,7 +31,7 @@ fn column(lrf: f64, cls: f64, obj: f64, scale: [f32; 2], mixup: f32) -> Hyper {
             bbox: 0.05,
             objectness: obj,
             class: cls,
-            attribute: 0.05,
+            attribute: 0.125,
         },
         loss: LossOptions {
             fl_gamma: 0.0,
@@ -105,7 +105,8 @@ fn the_shipped_files_name_every_key_with_a_reason() {
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/leukemiaattri");
         let path = models.join(file).with_extension("yaml");
         let text = std::fs::read_to_string(path).expect("a shipped file");
-        for key in KEYS.iter().filter(|key| key.name != "anchors") {
+        let told = |key: &&Key| key.name != "anchors" && !key.low.is_nan();
+        for key in KEYS.iter().filter(told) {
             let line = line_of(&text, key.name).unwrap_or_else(|| panic!("{file}: {}", key.name));
             let line = text.lines().nth(line - 1).unwrap();
             assert!(line.contains("  # "), "{file}: {line}");
@@ -214,6 +215,6 @@ fn what_does_nothing_is_said() {
     let (_, warnings) = parsed("mosaic: 0\nmixup: 0.5").expect("legal");
     assert_eq!(
         warnings,
-        ["hyp.yaml: mixup mixes mosaics; mosaic is 0, so it does nothing"]
+        ["mixup mixes mosaics; mosaic is 0, so it does nothing"]
     );
 }

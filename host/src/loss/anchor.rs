@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::term::{Part, Term};
-use super::{Given, attribute_channels, bbox, class, objectness};
+use super::{Given, bbox, class, objectness};
 use crate::assign::anchor::{Positive, positives};
 
 /// The terms of all levels.
@@ -47,7 +47,7 @@ fn of_level(given: &Given<'_>, level: usize, head: &Tensor) -> Vec<Term> {
         objectness::term(level, &logits, &truth, given.options),
         class::term(given, 1.0, &rows, &answered),
     ];
-    terms.extend(attribute_channels(given, 1.0, &rows, &answered));
+    terms.extend(given.attribute_terms(1.0, &rows, &answered));
     terms
 }
 

@@ -7,7 +7,7 @@ use shared::head::SIDE_LOGIT_MAX;
 use tch::{Kind, Tensor};
 
 use super::term::{Part, Term};
-use super::{Given, attribute_channels, bbox, class, objectness};
+use super::{Given, bbox, class, objectness};
 use crate::assign::centre::{Places, answers, candidates};
 use crate::checkpoint::floats;
 
@@ -53,7 +53,7 @@ pub(super) fn terms(given: &Given<'_>, heads: &[Tensor]) -> Vec<Term> {
         },
         class::term(given, n_levels, rows, targets),
     ];
-    terms.extend(attribute_channels(given, n_levels, rows, targets));
+    terms.extend(given.attribute_terms(n_levels, rows, targets));
     let mut first = 0;
     for level in 0..heads.len() {
         let grid = given.spec.grid(level, given.canvas);

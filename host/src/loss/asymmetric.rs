@@ -39,7 +39,7 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::floats;
-    use crate::loss::attributes::{AttributeLoss, attribute_terms};
+    use crate::loss::attributes::{AttributeLoss, terms};
     use shared::attribute::{NO_ATTRIBUTES, ValueId};
 
     /// `asymmetric_loss` of the golden numbers (`attributes.json`), by the formula of the AttriDet
@@ -132,8 +132,8 @@ mod tests {
             }
             truth
         });
-        let terms = attribute_terms(AttributeLoss::Asymmetric, &[2; 6], &logits, &truths);
-        let mean = terms.mean().double_value(&[]);
+        let terms = terms(AttributeLoss::Asymmetric, 1.0, &[2; 6], &logits, &truths);
+        let mean = terms[0].over(terms[0].count as f64).double_value(&[]);
         assert!((mean / DIVIDED - 1.0).abs() < 1e-4, "{mean}");
         let one_hot: Vec<f32> = TRUTH
             .iter()

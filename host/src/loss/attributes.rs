@@ -5,6 +5,7 @@ use shared::attribute::Attributes;
 use tch::{Kind, Reduction, Tensor};
 
 use super::asymmetric;
+use super::term::{Part, Term, known};
 
 /// How the values of an attribute are judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -17,55 +18,39 @@ pub enum AttributeLoss {
     Asymmetric,
 }
 
-/// Sums over the rows of this process, and what they are to be divided by.
-#[derive(Debug)]
-pub struct AttributeTerms {
-    /// Per term its sum and the rows that gave it; with none the sum is 0. A kind and a schema always
-    /// have the same terms, so that processes can add theirs up.
-    pub sums: Vec<(Tensor, usize)>,
-    /// What the sum of the terms' means is divided by, above 0.
-    pub divisor: f64,
-    zero: Tensor,
-}
-
-impl AttributeTerms {
-    /// The means of the terms, summed and divided: a scalar, 0 where nothing is known.
-    pub fn mean(&self) -> Tensor {
-        let means = self
-            .sums
-            .iter()
-            .map(|(sum, count)| sum / (*count).max(1) as f64);
-        means.fold(self.zero.shallow_clone(), |a, b| a + b) / self.divisor
-    }
-}
-
-/// The loss of `logits` where `truths` are known.
+/// The terms of `logits` where `truths` are known; all together weigh `weight`.
 ///
-/// Cross-entropy has a term an attribute, over the rows that know it, and is divided by the number of
-/// attributes; the asymmetric loss is one term over the rows that know any.
+/// Cross-entropy has a term an attribute, over the rows that know it; the asymmetric loss is one term
+/// over the rows that know any.
 ///
 /// # Shapes
 /// `logits` `[rows, sum of value_counts]`; one truth a row.
-pub fn attribute_terms(
+pub(super) fn terms(
     kind: AttributeLoss,
+    weight: f64,
     value_counts: &[u8],
     logits: &Tensor,
     truths: &[Attributes],
-) -> AttributeTerms {
-    let (sums, divisor) = match kind {
-        AttributeLoss::CrossEntropy => (
-            cross_entropies(value_counts, logits, truths),
-            value_counts.len().max(1) as f64,
-        ),
-        AttributeLoss::Asymmetric => (asymmetric_sum(value_counts, logits, truths), 1.0),
+) -> Vec<Term> {
+    let term = |weight: f64, (sum, count): (Tensor, usize)| Term {
+        part: Part::Attribute,
+        weight,
+        sum,
+        count: count as i64,
     };
-    AttributeTerms {
-        sums,
-        divisor,
-        zero: Tensor::zeros([], (Kind::Float, logits.device())),
+    match kind {
+        AttributeLoss::CrossEntropy => {
+            let weight = weight / value_counts.len().max(1) as f64;
+            let sums = cross_entropies(value_counts, logits, truths);
+            sums.into_iter().map(|sum| term(weight, sum)).collect()
+        }
+        AttributeLoss::Asymmetric => {
+            vec![term(weight, asymmetric_sum(value_counts, logits, truths))]
+        }
     }
 }
 
+/// Per attribute the sum over the rows that know it, and how many those are.
 fn cross_entropies(
     value_counts: &[u8],
     logits: &Tensor,
@@ -75,42 +60,35 @@ fn cross_entropies(
     let mut sums = Vec::with_capacity(value_counts.len());
     for (attribute, &count) in value_counts.iter().enumerate() {
         let count = i64::from(count);
-        let known = |(row, truth): (usize, &Attributes)| {
-            Some((row as i64, truth[attribute]?.index() as i64))
-        };
-        let (rows, values): (Vec<i64>, Vec<i64>) =
-            truths.iter().enumerate().filter_map(known).unzip();
-        let on = |v: &[i64]| Tensor::from_slice(v).to_device(logits.device());
-        let sum = match rows.len() {
-            0 => Tensor::zeros([], (Kind::Float, logits.device())),
-            _ => logits
-                .narrow(1, first, count)
-                .index_select(0, &on(&rows))
-                .cross_entropy_loss::<&Tensor>(&on(&values), None, Reduction::Sum, -100, 0.0),
-        };
-        sums.push((sum, rows.len()));
+        let rows: Vec<usize> = (0..truths.len()).collect();
+        let value = |row: usize| Some(truths[row][attribute]?.index() as i64);
+        sums.push(match known(&rows, logits.device(), value) {
+            Some((rows, values)) => {
+                let sum = logits
+                    .narrow(1, first, count)
+                    .index_select(0, &rows)
+                    .cross_entropy_loss::<&Tensor>(&values, None, Reduction::Sum, -100, 0.0);
+                (sum, rows.numel())
+            }
+            None => (zero(logits), 0),
+        });
         first += count;
     }
     sums
 }
 
-fn asymmetric_sum(
-    value_counts: &[u8],
-    logits: &Tensor,
-    truths: &[Attributes],
-) -> Vec<(Tensor, usize)> {
+fn asymmetric_sum(value_counts: &[u8], logits: &Tensor, truths: &[Attributes]) -> (Tensor, usize) {
     let (mut one_hot, mut mask) = (Vec::new(), Vec::new());
-    let mut count = 0;
     for truth in truths {
         for (value, &n) in truth.iter().zip(value_counts) {
             let hot = |at| f32::from(value.is_some_and(|value| value.index() == at));
             one_hot.extend((0..usize::from(n)).map(hot));
             mask.extend((0..n).map(|_| f32::from(value.is_some())));
         }
-        count += usize::from(knows_any(truth));
     }
+    let count = truths.iter().filter(|truth| knows_any(truth)).count();
     if count == 0 {
-        return vec![(Tensor::zeros([], (Kind::Float, logits.device())), 0)];
+        return (zero(logits), 0);
     }
     let on = |v: &[f32]| {
         Tensor::from_slice(v)
@@ -118,7 +96,11 @@ fn asymmetric_sum(
             .to_device(logits.device())
     };
     let sum = (asymmetric::elements(logits, &on(&one_hot)) * on(&mask)).sum(Kind::Float);
-    vec![(sum, count)]
+    (sum, count)
+}
+
+fn zero(logits: &Tensor) -> Tensor {
+    Tensor::zeros([], (Kind::Float, logits.device()))
 }
 
 /// Whether anything is known of a cell's morphology.
@@ -134,6 +116,10 @@ mod tests {
     use crate::checkpoint::floats;
 
     const KINDS: [AttributeLoss; 2] = [AttributeLoss::CrossEntropy, AttributeLoss::Asymmetric];
+
+    fn mean(terms: &[Term]) -> Tensor {
+        terms.iter().map(|t| t.over(t.count as f64)).sum()
+    }
 
     fn truth(values: [Option<usize>; 2]) -> Attributes {
         let mut truth = NO_ATTRIBUTES;
@@ -155,14 +141,14 @@ mod tests {
         for kind in KINDS {
             let logits = logits();
             let truths = [truth([Some(1), None]), truth([None, None])];
-            let terms = attribute_terms(kind, &[2, 3], &logits, &truths);
-            let counts: Vec<usize> = terms.sums.iter().map(|(_, count)| *count).collect();
-            let expected: &[usize] = match kind {
-                AttributeLoss::CrossEntropy => &[1, 0],
-                AttributeLoss::Asymmetric => &[1],
-            };
-            assert_eq!(counts, expected, "{kind:?}: one row knows something");
-            terms.mean().backward();
+            let terms = terms(kind, 1.0, &[2, 3], &logits, &truths);
+            let counts: Vec<i64> = terms.iter().map(|term| term.count).collect();
+            assert_eq!(
+                counts.iter().sum::<i64>(),
+                1,
+                "{kind:?}: one row knows something"
+            );
+            mean(&terms).backward();
             let gradient = floats(&logits.grad());
             assert!(
                 gradient[..2].iter().all(|&g| g != 0.0),
@@ -179,7 +165,7 @@ mod tests {
     fn nothing_known_costs_nothing() {
         for kind in KINDS {
             let truths = [NO_ATTRIBUTES; 2];
-            let mean = attribute_terms(kind, &[2, 3], &logits(), &truths).mean();
+            let mean = mean(&terms(kind, 1.0, &[2, 3], &logits(), &truths));
             assert_eq!(mean.double_value(&[]), 0.0, "{kind:?}");
         }
     }
@@ -189,10 +175,16 @@ mod tests {
     #[test]
     fn cross_entropy_is_a_mean_over_the_attributes() {
         let truths = [truth([Some(1), None]), truth([None, Some(2)])];
-        let terms = attribute_terms(AttributeLoss::CrossEntropy, &[2, 3], &logits(), &truths);
+        let terms = terms(
+            AttributeLoss::CrossEntropy,
+            1.0,
+            &[2, 3],
+            &logits(),
+            &truths,
+        );
         let first = (1.0 + 1.5_f64.exp()).ln();
         let second = ((-2.0_f64).exp() + 0.25_f64.exp() + 0.75_f64.exp()).ln() - 0.75;
-        let mean = terms.mean().double_value(&[]);
+        let mean = mean(&terms).double_value(&[]);
         assert!((mean - (first + second) / 2.0).abs() < 1e-6, "{mean}");
     }
 }

@@ -1,10 +1,10 @@
 //! Which class is it? Asked of the places that answer for a cell whose class is known.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::Given;
 use super::binary::Binary;
-use super::term::{Part, Term};
+use super::term::{Part, Term, known};
 
 /// Binary cross-entropy of every class; a place counts as much as the class weights say of its class.
 ///
@@ -39,19 +39,4 @@ pub(super) fn term(given: &Given<'_>, weight: f64, rows: &Tensor, answered: &[us
         term.sum = weighted.sum(Kind::Float);
     }
     term
-}
-
-/// Rows whose target `value` knows an answer of, and the answers; `None` when there is none.
-fn known(
-    answered: &[usize],
-    device: Device,
-    value: impl Fn(usize) -> Option<i64>,
-) -> Option<(Tensor, Tensor)> {
-    let (rows, values): (Vec<i64>, Vec<i64>) = answered
-        .iter()
-        .enumerate()
-        .filter_map(|(row, &target)| Some((row as i64, value(target)?)))
-        .unzip();
-    let tensor = |v: &[i64]| Tensor::from_slice(v).to_device(device);
-    (!rows.is_empty()).then(|| (tensor(&rows), tensor(&values)))
 }

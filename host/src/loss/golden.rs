@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor, nn};
 use crate::assign::Target;
 use crate::checkpoint::{build, fill, floats, weights_of};
 use crate::dataset::real_data::wbc_data;
-use crate::loss::{LossOptions, LossWeights, loss};
+use crate::loss::{Given, LossOptions, LossWeights, loss};
 use crate::model::{Architecture, Detector, scaled};
 
 /// Sum of absolute values, sampled positions in `[1, 3, g, g, 85]`, their values; strides 8, 16, 32.
@@ -211,15 +211,15 @@ fn loss_and_gradients_are_the_reference_s() {
         class: 0.5,
         attribute: 0.0,
     };
-    let parts = loss(
-        &head,
-        Size::new(320, 320),
-        &heads,
-        &targets,
-        &weights,
-        &LossOptions::default(),
-        None,
-    );
+    let given = Given {
+        spec: &head,
+        canvas: Size::new(320, 320),
+        targets: &targets,
+        options: &LossOptions::default(),
+        class_weights: None,
+        regions: None,
+    };
+    let parts = loss(&given, &heads, &weights);
     let [bbox, objectness, class, _] = parts.values();
     for (name, got, expected) in [
         ("box", bbox, 0.09526609629392624),

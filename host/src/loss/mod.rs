@@ -22,12 +22,11 @@ use shared::geometry::Size;
 use shared::head::HeadSpec;
 use tch::{Device, Kind, Tensor};
 
-pub use options::LossOptions;
-
 use crate::assign::Target;
 use term::{Part, Term};
 
-pub use attributes::{AttributeLoss, AttributeTerms, attribute_terms, knows_any};
+pub use attributes::{AttributeLoss, knows_any};
+pub use options::LossOptions;
 
 /// How much each term counts.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -96,13 +95,49 @@ impl LossParts {
 
 /// What the terms of a loss are made of, beside the heads.
 #[derive(Clone, Copy)]
-struct Given<'a> {
-    spec: &'a HeadSpec,
-    canvas: Size,
-    targets: &'a [Target],
-    options: &'a LossOptions,
-    /// `[classes]`.
-    class_weights: Option<&'a Tensor>,
+pub struct Given<'a> {
+    /// What the channels of the heads mean.
+    pub spec: &'a HeadSpec,
+    /// Size of the canvases.
+    pub canvas: Size,
+    /// What is on them.
+    pub targets: &'a [Target],
+    /// Choices.
+    pub options: &'a LossOptions,
+    /// How much each class counts, `[classes]`; `None` = all the same.
+    pub class_weights: Option<&'a Tensor>,
+    /// What an attribute head on regions says; `None` where the heads say the attributes.
+    pub regions: Option<Regions<'a>>,
+}
+
+impl Given<'_> {
+    /// What the attribute channels of the answering places cost.
+    ///
+    /// # Shapes
+    /// `rows` `[n, channels]`, raw; `answered[row]` is the target that the row answers for.
+    fn attribute_terms(&self, weight: f64, rows: &Tensor, answered: &[usize]) -> Vec<Term> {
+        let n_values = self.spec.n_values() as i64;
+        if n_values == 0 {
+            return Vec::new();
+        }
+        let first = 5 + self.spec.n_classes as i64;
+        let logits = rows.narrow(1, first, n_values);
+        let truth = |&target: &usize| self.targets[target].attributes;
+        let truths: Vec<Attributes> = answered.iter().map(truth).collect();
+        let counts = &self.spec.value_counts;
+        attributes::terms(self.options.attribute, weight, counts, &logits, &truths)
+    }
+}
+
+/// What an attribute head on regions says of some cells, and what is true.
+#[derive(Clone, Copy)]
+pub struct Regions<'a> {
+    /// Values of each attribute.
+    pub value_counts: &'a [u8],
+    /// `[cells, sum of value_counts]`, raw.
+    pub logits: &'a Tensor,
+    /// One a cell.
+    pub truths: &'a [Attributes],
 }
 
 /// What a batch costs, as sums that nobody has divided yet: processes that share a batch first add up
@@ -114,38 +149,25 @@ pub struct LossTerms {
 }
 
 impl LossTerms {
-    /// The terms of the heads.
-    ///
     /// # Shapes
-    /// `heads[level]` is `[batch, boxes * channels, grid, grid]`, raw; `class_weights` is `[classes]`.
-    pub fn of(
-        spec: &HeadSpec,
-        canvas: Size,
-        heads: &[Tensor],
-        targets: &[Target],
-        options: &LossOptions,
-        class_weights: Option<&Tensor>,
-    ) -> Self {
-        let given = Given {
-            spec,
-            canvas,
-            targets,
-            options,
-            class_weights,
+    /// `heads[level]` is `[batch, boxes * channels, grid, grid]`, raw.
+    pub fn of(given: &Given<'_>, heads: &[Tensor]) -> Self {
+        let mut terms = if given.spec.is_anchor_free() {
+            anchor_free::terms(given, heads)
+        } else {
+            anchor::terms(given, heads)
         };
-        Self {
-            terms: if spec.is_anchor_free() {
-                anchor_free::terms(&given, heads)
-            } else {
-                anchor::terms(&given, heads)
-            },
-            device: heads[0].device(),
+        if let Some(Regions {
+            value_counts,
+            logits,
+            truths,
+        }) = given.regions
+        {
+            let kind = given.options.attribute;
+            terms.extend(attributes::terms(kind, 1.0, value_counts, logits, truths));
         }
-    }
-
-    /// Adds what an attribute head of its own costs.
-    pub fn add_attributes(&mut self, terms: AttributeTerms) {
-        self.terms.extend(attribute_part(terms, 1.0));
+        let device = heads[0].device();
+        Self { terms, device }
     }
 
     /// Elements of every term; for one kind of network the list is as long in every process.
@@ -181,51 +203,7 @@ impl LossTerms {
 ///
 /// # Shapes
 /// As for [`LossTerms::of`].
-pub fn loss(
-    spec: &HeadSpec,
-    canvas: Size,
-    heads: &[Tensor],
-    targets: &[Target],
-    weights: &LossWeights,
-    options: &LossOptions,
-    class_weights: Option<&Tensor>,
-) -> LossParts {
-    let terms = LossTerms::of(spec, canvas, heads, targets, options, class_weights);
+pub fn loss(given: &Given<'_>, heads: &[Tensor], weights: &LossWeights) -> LossParts {
+    let terms = LossTerms::of(given, heads);
     terms.parts(&terms.counts(), heads[0].size()[0] as usize, weights)
-}
-
-/// What the attribute channels of the answering places cost; all terms together weigh `weight`.
-///
-/// # Shapes
-/// `rows` `[n, channels]`, raw; `answered[row]` is the target that the row answers for.
-fn attribute_channels(
-    given: &Given<'_>,
-    weight: f64,
-    rows: &Tensor,
-    answered: &[usize],
-) -> Vec<Term> {
-    let spec = given.spec;
-    let first = 5 + spec.n_classes as i64;
-    let logits = rows.narrow(1, first, spec.n_values() as i64);
-    let truth = |&target: &usize| given.targets[target].attributes;
-    let truths: Vec<Attributes> = answered.iter().map(truth).collect();
-    let terms = attribute_terms(
-        given.options.attribute,
-        &spec.value_counts,
-        &logits,
-        &truths,
-    );
-    attribute_part(terms, weight)
-}
-
-/// All of `terms` together weigh `weight`.
-fn attribute_part(terms: AttributeTerms, weight: f64) -> Vec<Term> {
-    let weight = weight / terms.divisor;
-    let term = |(sum, count)| Term {
-        part: Part::Attribute,
-        weight,
-        sum,
-        count: count as i64,
-    };
-    terms.sums.into_iter().map(term).collect()
 }

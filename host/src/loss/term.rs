@@ -1,6 +1,6 @@
 //! A sum and the number of its elements, not yet divided.
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 /// Which number of a run's journal a term belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,4 +29,19 @@ impl Term {
     pub(super) fn over(&self, count: f64) -> Tensor {
         &self.sum * (self.weight / count.max(1.0))
     }
+}
+
+/// Rows whose target `value` knows an answer of, and the answers; `None` when there is none.
+pub(super) fn known(
+    answered: &[usize],
+    device: Device,
+    value: impl Fn(usize) -> Option<i64>,
+) -> Option<(Tensor, Tensor)> {
+    let (rows, values): (Vec<i64>, Vec<i64>) = answered
+        .iter()
+        .enumerate()
+        .filter_map(|(row, &target)| Some((row as i64, value(target)?)))
+        .unzip();
+    let tensor = |v: &[i64]| Tensor::from_slice(v).to_device(device);
+    (!rows.is_empty()).then(|| (tensor(&rows), tensor(&values)))
 }

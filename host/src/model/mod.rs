@@ -11,7 +11,7 @@ use shared::head::HeadSpec;
 
 pub use architecture::{Activation, Architecture, AttributeHead, DetectionHead, LEAKY_SLOPE, Stem};
 pub use detector::{Detector, Outputs, scaled};
-pub use roi::{PlacedRegion, RegionHead, region_channels};
+pub use roi::{PlacedRegion, RegionHead, region_channels, roi_align};
 
 /// Side in pixels that the default prior boxes were made for.
 const ANCHOR_CANVAS: f32 = 640.0;

@@ -5,10 +5,11 @@ use shared::attribute::{AttributeFindings, findings};
 use shared::head::HeadError;
 use shared::roi::{COLUMNS, ROWS, Region, STRIDES, axis_weights};
 use tch::nn::{self, Module, Path};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::Architecture;
 use super::block::weight_init;
+use crate::augment::Rng;
 
 /// Channels behind the three convolutions, and the places that three halvings of 24 x 30 leave.
 const CHANNELS: [i64; 3] = [128, 64, 64];
@@ -18,7 +19,7 @@ const PLACES: i64 = 3 * 3;
 const HIDDEN: [i64; 2] = [1024, 256];
 
 /// Share of the numbers before each full layer that training leaves out.
-const DROPOUT: f64 = 0.5;
+const DROPOUT: f32 = 0.5;
 
 /// Regions of one picture that are pooled at once; more take further rounds, so that one crowded
 /// picture does not make room for as many regions on all others.
@@ -89,16 +90,26 @@ impl RegionHead {
         &self.value_counts
     }
 
-    /// Logits of every value of every region.
+    /// Logits of every value of every region; `dropout` draws what training leaves out, `None` leaves
+    /// out nothing.
     ///
     /// # Shapes
     /// `fine` as [`Outputs::fine`](super::Outputs::fine) → `[regions, values]`; at least one region.
-    pub fn values(&self, fine: &[Tensor; 2], regions: &[PlacedRegion], train: bool) -> Tensor {
+    pub fn values(
+        &self,
+        fine: &[Tensor; 2],
+        regions: &[PlacedRegion],
+        dropout: Option<&mut Rng>,
+    ) -> Tensor {
+        if regions.is_empty() {
+            let n_values: usize = self.value_counts.iter().map(|&n| usize::from(n)).sum();
+            return Tensor::zeros([0, n_values as i64], (Kind::Float, fine[0].device()));
+        }
         let maps = fine.iter().zip(STRIDES);
         let pooled: Vec<Tensor> = maps
             .map(|(map, stride)| roi_align(map, stride, regions))
             .collect();
-        self.forward(&Tensor::cat(&pooled, 1), train)
+        self.forward(&Tensor::cat(&pooled, 1), dropout)
     }
 
     /// The likeliest value of each attribute of every region.
@@ -113,7 +124,7 @@ impl RegionHead {
         let mut found = Vec::with_capacity(regions.len());
         let n_values: usize = self.value_counts.iter().map(|&n| usize::from(n)).sum();
         for chunk in regions.chunks(CHUNK) {
-            let values = tch::no_grad(|| self.values(fine, chunk, false));
+            let values = tch::no_grad(|| self.values(fine, chunk, None));
             let logits = crate::checkpoint::floats(&values);
             if !logits.iter().all(|logit| logit.is_finite()) {
                 return Err(HeadError::AttributesNotFinite);
@@ -126,7 +137,7 @@ impl RegionHead {
 
     /// # Shapes
     /// `[regions, channels, ROWS, COLUMNS]` → `[regions, values]`
-    fn forward(&self, pooled: &Tensor, train: bool) -> Tensor {
+    fn forward(&self, pooled: &Tensor, mut dropout: Option<&mut Rng>) -> Tensor {
         let mut x = pooled.shallow_clone();
         for convolution in &self.convolutions {
             x = convolution.forward(&x).leaky_relu().max_pool2d(
@@ -138,12 +149,24 @@ impl RegionHead {
             );
         }
         let [fc1, fc2, fc3] = &self.full;
-        let drop = |x: Tensor| x.dropout(DROPOUT, train);
+        let mut drop = |x: Tensor| match &mut dropout {
+            Some(rng) => dropped(&x, rng),
+            None => x,
+        };
         let x = drop(x.flatten(1, -1));
         let x = drop(fc1.forward(&x).leaky_relu());
         let x = drop(fc2.forward(&x).leaky_relu());
         fc3.forward(&x)
     }
+}
+
+/// Drawn here and not by torch, whose generator belongs to the whole process: a resumed run could not
+/// go on with its numbers.
+fn dropped(x: &Tensor, rng: &mut Rng) -> Tensor {
+    let kept = 1.0 / (1.0 - DROPOUT);
+    let mut draw = || if rng.chance(DROPOUT) { 0.0 } else { kept };
+    let mask: Vec<f32> = (0..x.numel()).map(|_| draw()).collect();
+    x * on(&mask, x.device()).view_as(x)
 }
 
 /// Channels of the maps that regions are read from, at strides 4 and 8.
@@ -158,7 +181,7 @@ pub fn region_channels(architecture: &Architecture) -> [i64; 2] {
 /// # Shapes
 /// `map` `[batch, channels, height, width]` → `[regions, channels, ROWS, COLUMNS]`, in the order of
 /// `regions`.
-fn roi_align(map: &Tensor, stride: u16, regions: &[PlacedRegion]) -> Tensor {
+pub fn roi_align(map: &Tensor, stride: u16, regions: &[PlacedRegion]) -> Tensor {
     let (batch, channels, height, width) = map.size4().expect("a map has four dimensions");
     let mut rounds: Vec<Vec<usize>> = Vec::new();
     let mut seen = vec![0; batch as usize];
@@ -346,10 +369,10 @@ mod tests {
         let head = RegionHead::new(&store.root(), &architecture, &[2, 3]);
         let fine = [map(3, 32, 20), map(3, 64, 10)];
         let regions = regions();
-        let all = head.values(&fine, &regions, false);
+        let all = head.values(&fine, &regions, None);
         assert_eq!(all.size(), [14, 5]);
         for (index, &region) in regions.iter().enumerate() {
-            let alone = head.values(&fine, &[region], false);
+            let alone = head.values(&fine, &[region], None);
             let off = (alone.get(0) - all.get(index as i64)).abs().max();
             assert!(off.double_value(&[]) < 1e-5, "region {index}: {off:?}");
         }
@@ -357,6 +380,17 @@ mod tests {
         assert_eq!(found.len(), 14);
         let named = |row: &AttributeFindings| row.iter().flatten().count();
         assert!(found.iter().all(|row| named(row) == 2));
+    }
+
+    #[test]
+    fn half_is_left_out_the_rest_is_doubled_and_a_seed_says_what() {
+        let x = Tensor::ones([200, 100], (Kind::Float, Device::Cpu));
+        let drawn = |seed| floats(&dropped(&x, &mut Rng::new(seed, 0, 0)));
+        let kept = drawn(1).iter().filter(|&&v| v == 2.0).count();
+        assert!((9_700..10_300).contains(&kept), "{kept} of 20000");
+        assert!(drawn(1).iter().all(|&v| v == 0.0 || v == 2.0));
+        assert_eq!(drawn(1), drawn(1));
+        assert_ne!(drawn(1), drawn(2));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use shared::class::ClassTable;
 use shared::contract::{CONTRACT_KEY, ModelContract};
+use shared::roi::STRIDES;
 
 use super::{ElementType, Graph, OnnxError, Value};
 
@@ -74,7 +75,7 @@ fn check_promise(graph: &Graph, contract: &ModelContract) -> Result<(), OnnxErro
     let expected = vec![vec![1, 3, canvas.height as usize, canvas.width as usize]];
     compare("inputs", &expected, graph, graph.inputs(), ElementType::U8)?;
     let head = contract.head();
-    let expected: Vec<Vec<usize>> = (0..head.levels.len())
+    let mut expected: Vec<Vec<usize>> = (0..head.levels.len())
         .map(|level| {
             let grid = head.grid(level, canvas);
             vec![
@@ -85,6 +86,16 @@ fn check_promise(graph: &Graph, contract: &ModelContract) -> Result<(), OnnxErro
             ]
         })
         .collect();
+    let maps = contract.regions().map(|regions| regions.channels);
+    expected.extend(
+        maps.iter()
+            .flatten()
+            .zip(STRIDES)
+            .map(|(&channels, stride)| {
+                let map = contract.region_map(stride);
+                vec![1, channels.into(), map.height as usize, map.width as usize]
+            }),
+    );
     compare(
         "outputs",
         &expected,

@@ -3,7 +3,9 @@
 use heapless::Vec as Bounded;
 use shared::attribute::AttributeSchema;
 use shared::class::ClassTable;
-use shared::contract::{CONTRACT_VERSION, ModelContract, Precision, Provenance};
+use shared::contract::{
+    AttributeHead, CONTRACT_VERSION, ModelContract, Precision, Provenance, RegionHead,
+};
 use shared::fit::FitKind;
 use shared::geometry::Size;
 use shared::head::{HeadLevel, Thresholds};
@@ -25,6 +27,7 @@ pub fn spec() -> Yolov5Spec {
         head: HeadLayers::Anchor {
             n_outputs: [N_OUTPUTS; 3],
         },
+        fine_outputs: false,
     }
 }
 
@@ -45,6 +48,7 @@ pub fn contract() -> ModelContract {
             ("cell_size", &["small", "medium", "large"]),
         ])
         .unwrap(),
+        attribute_head: AttributeHead::Dense,
         thresholds: Thresholds::COUNTING,
         precision: Precision::Float32,
         provenance: Provenance {
@@ -54,6 +58,18 @@ pub fn contract() -> ModelContract {
             epochs: 3,
         },
         golden: Bounded::new(),
+    }
+}
+
+/// The same network with its attributes in a second file.
+pub fn region_contract() -> ModelContract {
+    let regions = RegionHead {
+        channels: [6, 8],
+        sha256: "2".repeat(64).as_str().try_into().unwrap(),
+    };
+    ModelContract {
+        attribute_head: AttributeHead::Roi(regions),
+        ..contract()
     }
 }
 

@@ -10,6 +10,7 @@ mod fixture;
 pub mod graph;
 pub mod head;
 mod ops;
+pub mod regions;
 pub(crate) mod wire;
 pub mod yolov5;
 
@@ -18,8 +19,10 @@ use shared::contract::ContractError;
 use crate::weights::WeightsError;
 
 pub use embed::model_bytes;
+
 pub use graph::{ElementType, Graph, Value};
 pub use head::HeadLayers;
+pub use regions::regions_bytes;
 pub use yolov5::{Yolov5Spec, yolov5_bytes, yolov5_graph};
 
 /// Why no ONNX file could be written, or, in tests, why one could not be read.

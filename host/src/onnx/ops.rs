@@ -216,6 +216,73 @@ impl Graph {
         self.append("LeakyRelu", name, &[input.name()], &shape, vec![alpha])
     }
 
+    /// The same values under another name.
+    ///
+    /// # Errors
+    /// When the input is not `f32`.
+    pub fn identity(&mut self, name: &str, input: &Value) -> Result<Value, OnnxError> {
+        let shape = self.read_as(name, input, ElementType::F32)?;
+        self.append("Identity", name, &[input.name()], &shape, vec![])
+    }
+
+    /// Each picture's numbers in a row.
+    ///
+    /// # Shapes
+    /// `[batch, channels, h, w]` → `[batch, channels * h * w]`
+    ///
+    /// # Errors
+    /// When the input is no map.
+    pub fn flatten(&mut self, name: &str, input: &Value) -> Result<Value, OnnxError> {
+        let [batch, channels, height, width] = self.read_map(name, input)?;
+        let shape = [batch, channels * height * width];
+        self.append(
+            "Flatten",
+            name,
+            &[input.name()],
+            &shape,
+            vec![int("axis", 1)],
+        )
+    }
+
+    /// Every output from every input: `x weight^T + bias`.
+    ///
+    /// # Shapes
+    /// input `[batch, in]`, weight `[out, in]`, bias `[out]` → `[batch, out]`
+    ///
+    /// # Errors
+    /// When shapes do not go together, or weight or bias is no constant.
+    pub fn full(
+        &mut self,
+        name: &str,
+        input: &Value,
+        weight: &Value,
+        bias: &Value,
+    ) -> Result<Value, OnnxError> {
+        let x = self.read_as(name, input, ElementType::F32)?;
+        let w = self.read_as(name, weight, ElementType::F32)?;
+        let b = self.read_as(name, bias, ElementType::F32)?;
+        let (&[batch, n_in], &[n_out, w_in]) = (&x[..], &w[..]) else {
+            let expected = "[batch, in] and weight [out, in]".to_owned();
+            return Err(mismatch(name, expected, format!("{x:?} and {w:?}")));
+        };
+        if w_in != n_in || b != [n_out] {
+            let expected = format!("weight [n, {n_in}] and bias [n]");
+            return Err(mismatch(name, expected, format!("{w:?} and {b:?}")));
+        }
+        if !self.is_constant(weight) || !self.is_constant(bias) {
+            let found = "a computed value".to_owned();
+            return Err(mismatch(name, "constant weight and bias".into(), found));
+        }
+        let inputs = [input.name(), weight.name(), bias.name()];
+        self.append(
+            "Gemm",
+            name,
+            &inputs,
+            &[batch, n_out],
+            vec![int("transB", 1)],
+        )
+    }
+
     fn pairwise(
         &mut self,
         op_type: &str,
@@ -359,6 +426,32 @@ mod tests {
         assert!(graph.concat("y", &[]).is_err());
         assert!(graph.add("y", &x, &big).is_err());
         assert!(graph.relu("y", &b).is_ok(), "the name was never taken");
+    }
+
+    #[test]
+    fn a_full_layer_reads_rows() {
+        let (mut graph, x) = maps();
+        let row = graph.flatten("row", &x).unwrap();
+        assert_eq!(graph.shape(&row), Some(&[1, 80][..]));
+        let weight = graph.constant("w", &[3, 80], &[0.5_f32; 240]).unwrap();
+        let bias = graph.constant("b", &[3], &[0.5_f32; 3]).unwrap();
+        let refused = graph.full("y", &x, &weight, &bias).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "in node \"y\": expected [batch, in] and weight [out, in], \
+             found [1, 2, 5, 8] and [3, 80]"
+        );
+        let narrow = graph.constant("n", &[3, 79], &[0.5_f32; 237]).unwrap();
+        let refused = graph.full("y", &row, &narrow, &bias).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "in node \"y\": expected weight [n, 80] and bias [n], found [3, 79] and [3]"
+        );
+        let computed = graph.relu("r", &bias).unwrap();
+        assert!(graph.full("y", &row, &weight, &computed).is_err());
+        let y = graph.full("y", &row, &weight, &bias).unwrap();
+        let same = graph.identity("same", &y).unwrap();
+        assert_eq!(graph.shape(&same), Some(&[1, 3][..]));
     }
 
     #[test]

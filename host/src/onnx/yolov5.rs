@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use shared::contract::ModelContract;
 use shared::geometry::Size;
+use shared::roi;
 
 use super::graph::{ElementType, Graph, Value, Window};
 use super::head::HeadLayers;
@@ -40,6 +41,8 @@ pub struct Yolov5Spec {
     pub stem: Stem,
     /// How boxes, classes and attributes are said.
     pub head: HeadLayers,
+    /// Whether the features at strides 4 and 8 are further outputs, `features_4` and `features_8`.
+    pub fine_outputs: bool,
 }
 
 /// The file: the network of `spec` with `tensors` as weights and `contract` inside.
@@ -83,9 +86,11 @@ pub fn yolov5_graph(
     let canvas = net
         .graph
         .dequantize_linear("canvas", &images, &scale, &zero_point)?;
-    let features = net.backbone(spec, &canvas)?;
+    let (finest, features) = net.backbone(spec, &canvas)?;
+    let fine = [finest, features[0].clone()];
     let levels = net.neck(spec, features)?;
     net.heads(&spec.head, &levels)?;
+    net.fine_outputs(spec, &fine)?;
     net.refuse_foreign()?;
     Ok(net.graph)
 }
@@ -144,12 +149,16 @@ pub(super) struct Net<'a> {
 }
 
 impl<'a> Net<'a> {
-    /// Layers 0 to 9.
-    fn backbone(&mut self, spec: &Yolov5Spec, canvas: &Value) -> Result<Levels, OnnxError> {
+    /// Layers 0 to 9: the features at stride 4, and at strides 8, 16 and 32.
+    fn backbone(
+        &mut self,
+        spec: &Yolov5Spec,
+        canvas: &Value,
+    ) -> Result<(Value, Levels), OnnxError> {
         let [w0, w1, w2, w3, w4] = spec.widths;
         let [n2, n4, n6, n8] = spec.backbone_repeats;
         // The stems alone are not padded by half of their kernel.
-        let x = match spec.stem {
+        let finest = match spec.stem {
             Stem::Conv6 => {
                 let stem = Conv {
                     channels: w0,
@@ -168,7 +177,7 @@ impl<'a> Net<'a> {
                 self.conv_padded("model.0", canvas, stem, 0)?
             }
         };
-        let x = self.c3("model.2", &x, w1, n2, true)?;
+        let x = self.c3("model.2", &finest, w1, n2, true)?;
         let x = self.conv("model.3", &x, Conv::down(w2))?;
         let fine = self.c3("model.4", &x, w2, n4, true)?;
         let x = self.conv("model.5", &fine, Conv::down(w3))?;
@@ -176,7 +185,7 @@ impl<'a> Net<'a> {
         let x = self.conv("model.7", &middle, Conv::down(w4))?;
         let x = self.c3("model.8", &x, w4, n8, true)?;
         let coarse = self.sppf("model.9", &x, w4)?;
-        Ok([fine, middle, coarse])
+        Ok((finest, [fine, middle, coarse]))
     }
 
     /// Layers 10 to 23: from coarse to fine and back.
@@ -199,6 +208,15 @@ impl<'a> Net<'a> {
         let x = self.graph.concat("model.22", &[&x, &coarse])?;
         let coarse_out = self.c3("model.23", &x, w4, n, false)?;
         Ok([fine_out, middle_out, coarse_out])
+    }
+
+    /// The maps that regions are read from.
+    fn fine_outputs(&mut self, spec: &Yolov5Spec, fine: &[Value; 2]) -> Result<(), OnnxError> {
+        for (map, stride) in fine.iter().zip(roi::STRIDES).filter(|_| spec.fine_outputs) {
+            let features = self.graph.identity(&format!("features_{stride}"), map)?;
+            self.graph.output(&features)?;
+        }
+        Ok(())
     }
 
     /// Two ways, one of them through `n` bottlenecks, joined.
@@ -410,6 +428,33 @@ mod tests {
         assert_eq!(graph.node[0].op_type, "DequantizeLinear");
         assert_eq!(graph.node[0].input[0], "images");
         assert_eq!(floats(&graph, "canvas.scale"), [CANVAS_SCALE]);
+    }
+
+    #[test]
+    fn the_maps_of_a_region_head_are_further_outputs() {
+        let spec = Yolov5Spec {
+            n_outputs: [14; 3],
+            fine_outputs: true,
+            ..fixture::spec()
+        };
+        let contract = fixture::region_contract();
+        let tensors = fixture::tensors(&spec);
+        let graph = decoded(&yolov5_bytes(&spec, &contract, &tensors).unwrap());
+        let outputs: Vec<_> = graph.output.iter().map(signature).collect();
+        let float = wire::TENSOR_FLOAT;
+        assert_eq!(
+            outputs[3..],
+            [
+                ("features_4", float, vec![1, 6, 16, 24]),
+                ("features_8", float, vec![1, 8, 8, 12]),
+            ]
+        );
+        let refused = yolov5_bytes(&spec, &fixture::contract(), &tensors).unwrap_err();
+        let refused = refused.to_string();
+        assert!(
+            refused.starts_with("contract and graph differ: outputs"),
+            "{refused}"
+        );
     }
 
     #[test]

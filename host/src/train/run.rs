@@ -14,20 +14,23 @@ use super::{
     last_checkpoint, pictures, unwritten,
 };
 use crate::anchors::{Levels, check_anchors, sizes_on_canvas};
-use crate::assign::Target;
+use crate::augment::Rng;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
 use crate::dataset::{Dataset, Sample, Split, class_weights, fingerprint};
 use crate::engine::EngineError;
 use crate::engine::autocast::Precision;
 use crate::engine::clock::{Clock, Phase, TimeSplit};
 use crate::loader::{Batch, EpochPlan, Loader};
-use crate::loss::{LossParts, LossTerms, attribute_terms};
+use crate::loss::{Given, LossParts, LossTerms, Regions};
 use crate::model::{AttributeHead, Detector};
 use crate::optim::{Ema, Pace, Sgd};
 use crate::validate::{Validation, validate};
 
 /// Batches with a loss or gradient that is no number, after which training stops.
 const NOT_FINITE_MAX: usize = 20;
+
+/// Numbers for the attribute head's dropout; the loader takes the last stream and those from 0 on.
+const DROPOUT_STREAM: u64 = u64::MAX - 1;
 
 /// A run in progress.
 pub(super) struct Run<'a> {
@@ -43,6 +46,8 @@ pub(super) struct Run<'a> {
     /// Batches since the last step.
     gathered: usize,
     not_finite: usize,
+    /// What the attribute head leaves out; of the epoch alone, so that a resumed run leaves out the same.
+    dropout: Rng,
     stop: &'a AtomicBool,
 }
 
@@ -117,7 +122,6 @@ impl<'a> Run<'a> {
         stop: &'a AtomicBool,
         tell: &mut impl FnMut(Progress<'_>),
     ) -> Result<Self, TrainError> {
-        tch::manual_seed(plan.seed as i64);
         let state = state_of(data, plan, &start, tell)?;
         let mut store = nn::VarStore::new(options.device);
         let mut network = state.build(&store);
@@ -165,6 +169,7 @@ impl<'a> Run<'a> {
             class_weights,
             gathered: 0,
             not_finite: 0,
+            dropout: Rng::new(0, 0, DROPOUT_STREAM),
             stop,
         })
     }
@@ -234,11 +239,8 @@ impl<'a> Run<'a> {
         each: &mut impl FnMut(Progress<'_>),
     ) -> Result<EpochLoss, TrainError> {
         let plan = self.state.plan.clone();
-        // What the network leaves out by chance depends on the epoch, not on those that this process
-        // saw, and differs between processes.
         let rank = self.machine.together.rank();
-        let chance = ((epoch as u64) << 32) + ((rank as u64) << 24);
-        tch::manual_seed(plan.seed.wrapping_add(chance) as i64);
+        self.dropout = Rng::new(plan.seed, epoch as u64, DROPOUT_STREAM - rank as u64);
         let mut augmentation = plan.augmentation;
         if epoch + plan.close_mosaic >= plan.epochs {
             augmentation.mosaic = 0.0;
@@ -342,22 +344,33 @@ impl<'a> Run<'a> {
 
     /// This process's share of what a batch costs, and whether the user of any process wants to stop.
     fn loss(
-        &self,
+        &mut self,
         batch: &Batch,
         losses: &mut EpochLoss,
     ) -> Result<(LossParts, bool), EngineError> {
         let plan = &self.state.plan;
         let head = self.state.head();
         let outputs = self.machine.forward(&self.network, &batch.canvases)?;
-        let mut terms = LossTerms::of(
-            &head,
-            plan.canvas,
-            &outputs.heads,
-            &batch.targets,
-            &plan.loss,
-            self.class_weights.as_ref(),
-        );
-        losses.left_out += self.add_regions(&mut terms, &outputs.fine, &batch.targets);
+        let taught = self.network.regions().map(|head| {
+            let taught = Taught::of(&batch.targets, plan.canvas, plan.attributes.regions_max);
+            losses.left_out += taught.left_out;
+            let logits = head.values(&outputs.fine, &taught.regions, Some(&mut self.dropout));
+            (head, taught, logits)
+        });
+        let regions = taught.as_ref().map(|(head, taught, logits)| Regions {
+            value_counts: head.value_counts(),
+            logits,
+            truths: &taught.truths,
+        });
+        let given = Given {
+            spec: &head,
+            canvas: plan.canvas,
+            targets: &batch.targets,
+            options: &plan.loss,
+            class_weights: self.class_weights.as_ref(),
+            regions,
+        };
+        let terms = LossTerms::of(&given, &outputs.heads);
         // One round for all that the processes have to tell each other.
         let mut counts = terms.counts();
         counts.push(f64::from(u8::from(self.stop.load(Ordering::Relaxed))));
@@ -365,29 +378,6 @@ impl<'a> Run<'a> {
         let stop = counts.pop().is_some_and(|asked| asked > 0.0);
         let weights = plan.weights.scaled(&head, plan.canvas);
         Ok((terms.parts(&counts, batch.global, &weights), stop))
-    }
-
-    /// Adds what the region attribute head costs, if there is one; returns the cells left out.
-    fn add_regions(&self, terms: &mut LossTerms, fine: &[Tensor; 2], targets: &[Target]) -> usize {
-        let Some(head) = self.network.regions() else {
-            return 0;
-        };
-        let plan = &self.state.plan;
-        let taught = Taught::of(targets, plan.canvas, plan.attributes.regions_max);
-        let logits = if taught.regions.is_empty() {
-            let n_values = head.value_counts().iter().map(|&n| i64::from(n)).sum();
-            Tensor::zeros([0, n_values], (Kind::Float, fine[0].device()))
-        } else {
-            head.values(fine, &taught.regions, true)
-        };
-        let kind = plan.loss.attribute;
-        terms.add_attributes(attribute_terms(
-            kind,
-            head.value_counts(),
-            &logits,
-            &taught.truths,
-        ));
-        taught.left_out
     }
 
     pub(super) fn validate(

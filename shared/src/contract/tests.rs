@@ -30,6 +30,7 @@ fn contract() -> ModelContract {
         .collect(),
         classes: ClassTable::new(["Neutrophil", "Basophil"]).unwrap(),
         attributes: AttributeSchema::new(WBCATT_ATTRIBUTES).unwrap(),
+        attribute_head: AttributeHead::Dense,
         thresholds: Thresholds::COUNTING,
         precision: Precision::Float32,
         provenance: Provenance {
@@ -145,6 +146,68 @@ fn from_version_2_on_all_levels_may_be_without_anchors() {
     assert_eq!(contract.head().channels(0), 5 + 2 + 31);
     contract.version = 1;
     assert_eq!(contract.check(), Err(ContractError::Levels));
+}
+
+fn regions() -> AttributeHead {
+    AttributeHead::Roi(RegionHead {
+        channels: [32, 64],
+        sha256: text(&"0f".repeat(32)),
+    })
+}
+
+#[test]
+fn a_second_file_takes_the_attributes_out_of_the_heads() {
+    let mut contract = contract();
+    contract.attribute_head = regions();
+    assert_eq!(contract.check(), Ok(()));
+    assert!(contract.head().value_counts.is_empty());
+    assert_eq!(contract.value_counts().len(), 11);
+    assert_eq!(contract.regions().unwrap().region_len(), 96 * 24 * 30);
+    assert_eq!(contract.region_map(4), Size::new(80, 64));
+    let json = serde_json::to_string(&contract).unwrap();
+    let spelled = std::format!(
+        r#""attribute_head":{{"roi":{{"channels":[32,64],"sha256":"{}"}}}},"#,
+        "0f".repeat(32)
+    );
+    assert!(json.contains(&spelled), "{json}");
+    assert_eq!(
+        serde_json::from_str::<ModelContract>(&json).unwrap(),
+        contract
+    );
+}
+
+#[test]
+fn a_contract_that_does_not_say_where_attributes_are_read_means_the_heads() {
+    let silent = json().replace(r#""attribute_head":"dense","#, "");
+    assert_ne!(silent, json());
+    let read: ModelContract = serde_json::from_str(&silent).unwrap();
+    assert_eq!(read, contract());
+}
+
+#[test]
+fn a_second_file_that_cannot_be_used_is_refused() {
+    let spoilt: [fn(&mut ModelContract); 4] = [
+        |c| c.version = 1,
+        |c| c.attributes = AttributeSchema::default(),
+        |c| spoil(c, [0, 64], "0f".repeat(32)),
+        |c| spoil(c, [32, 64], "0g".repeat(32)),
+    ];
+    for (index, spoil) in spoilt.into_iter().enumerate() {
+        let mut contract = contract();
+        contract.attribute_head = regions();
+        spoil(&mut contract);
+        assert_eq!(contract.check(), Err(ContractError::Regions), "{index}");
+    }
+    assert_eq!(
+        ContractError::Regions.to_string(),
+        "attribute_head: roi needs version 2, attributes, maps of 1 to 2048 channels, \
+         a canvas in multiples of 8 and a SHA-256"
+    );
+}
+
+fn spoil(contract: &mut ModelContract, channels: [u16; 2], sha256: Text) {
+    let sha256 = text(&sha256);
+    contract.attribute_head = AttributeHead::Roi(RegionHead { channels, sha256 });
 }
 
 #[test]

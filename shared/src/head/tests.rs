@@ -5,6 +5,7 @@ use std::vec;
 use std::vec::Vec as Heap;
 
 use super::*;
+use crate::attribute::NO_FINDINGS;
 
 /// Grids of 4 x 6 and 2 x 3.
 const CANVAS: Size = Size::new(32, 48);
