@@ -23,6 +23,7 @@ pub mod loss;
 pub mod model;
 pub mod onnx;
 pub mod optim;
+pub mod outputs;
 pub mod picture;
 pub mod score;
 pub mod train;

@@ -1,15 +1,24 @@
 //! A split through the network and the score table.
 
+mod judged;
+
+use std::path::Path;
+
+use shared::cell::Detection;
 use shared::head::{HeadSpec, Thresholds};
 use tch::Device;
 
+use crate::assign::Target;
 use crate::dataset::{Dataset, Sample};
 use crate::detections::PictureFindings;
-use crate::eval::{EvalError, Evaluator};
+use crate::eval::{Answer, Canvases, EvalError, Evaluator, Pipeline, Speed, View};
+use crate::loss::{Given, Regions, loss};
 use crate::model::Detector;
-use crate::picture::{Picture, PictureError};
+use crate::picture::PictureError;
 use crate::score::{ScoreError, ScoreOptions, ScoreReport, score_samples};
-use crate::train::TrainPlan;
+use crate::train::{Taught, TrainPlan};
+
+pub use judged::{Judged, Judging, judge, name_of, write_training_card};
 
 /// Why a split could not be validated.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +51,9 @@ pub struct Validation {
     pub cell_ap50_95: Option<f64>,
     /// Mean over the attributes, end to end with misses counted.
     pub attribute_f1: Option<f64>,
+    /// Box, objectness, class, attribute, as the training weighs them; `None` on a split that is
+    /// labelled in part only.
+    pub losses: Option<[f64; 4]>,
 }
 
 impl Validation {
@@ -55,7 +67,7 @@ impl Validation {
             .map_or(detection, |f1| (detection + f1) / 2.0)
     }
 
-    fn of(report: &ScoreReport) -> Self {
+    fn of(report: &ScoreReport, losses: Option<[f64; 4]>) -> Self {
         Self {
             precision: report.mean.precision,
             recall: report.mean.recall,
@@ -64,11 +76,13 @@ impl Validation {
             cell_ap50: report.cell.yolov5.as_ref().map(|ap| ap.ap50),
             cell_ap50_95: report.cell.yolov5.as_ref().map(|ap| ap.ap50_95),
             attribute_f1: report.mean.attribute_macro_f1,
+            losses,
         }
     }
 }
 
-/// Scores a network on `samples` with the thresholds of average precision.
+/// Scores a network on `samples` with the thresholds of average precision, as training does after
+/// an epoch.
 ///
 /// # Errors
 /// A picture that cannot be decoded, heads that are not finite, or truth that cannot be scored.
@@ -87,7 +101,14 @@ pub fn validate(
         canvas: plan.canvas,
         device,
     };
-    score_split(&evaluator, samples, data, &Thresholds::EVALUATION, "").map(|r| Validation::of(&r))
+    let pipeline = Pipeline::of(&evaluator, Thresholds::EVALUATION);
+    let options = ScoreOptions::default();
+    let mut loss = SplitLoss::new(network, head, plan, samples);
+    let mut observe = |answer: &Answer, canvases: &Canvases| loss.add(answer, canvases);
+    let (findings, _) = find_in_split(&pipeline, samples, &options, "", &mut observe)?;
+    let (classes, schema) = (&data.classes, &data.schema);
+    let report = score_samples(samples, &findings, classes, schema, &options)?;
+    Ok(Validation::of(&report, loss.means()))
 }
 
 /// The whole score table of a network on `samples`; `model_sha256` is passed into it.
@@ -101,27 +122,158 @@ pub fn score_split(
     thresholds: &Thresholds,
     model_sha256: &str,
 ) -> Result<ScoreReport, ValidationError> {
+    let pipeline = Pipeline::of(evaluator, *thresholds);
     let options = ScoreOptions::default();
-    let mut findings = Vec::with_capacity(samples.len());
-    for sample in samples {
-        let image = sample.image.to_string_lossy().into_owned();
-        let picture = Picture::open(&sample.image)?;
-        let (cells, iou_min) = (&sample.cells, options.iou_min);
-        let found = evaluator.detect_judged(&picture, &image, thresholds, cells, iou_min)?;
+    let (findings, _) = find_in_split(&pipeline, samples, &options, model_sha256, &mut |_, _| ())?;
+    let (classes, schema) = (&data.classes, &data.schema);
+    Ok(score_samples(
+        samples, &findings, classes, schema, &options,
+    )?)
+}
+
+/// What is found on every picture of `samples`, in their order, and how fast.
+///
+/// A region attribute head describes what `options` will look at: what counts as a cell, and what
+/// overlaps a cell in truth enough to be compared with it. `observe` sees every batch with what the
+/// network says of it.
+///
+/// # Errors
+/// The first picture that cannot be decoded or whose heads are not finite.
+pub fn find_in_split(
+    pipeline: &Pipeline<'_>,
+    samples: &[&Sample],
+    options: &ScoreOptions,
+    model_sha256: &str,
+    observe: &mut dyn FnMut(&Answer, &Canvases),
+) -> Result<(Vec<PictureFindings>, Speed), ValidationError> {
+    let images: Vec<&Path> = samples.iter().map(|s| s.image.as_path()).collect();
+    let described = |picture: usize, found: &Detection| {
+        let mut overlaps = samples[picture]
+            .cells
+            .iter()
+            .map(|c| c.bbox.iou(&found.bbox));
+        let enough = |iou: f32| match options.reference_matching {
+            true => iou > 0.0,
+            false => iou >= options.iou_min,
+        };
+        found.score.get() >= options.score_min || overlaps.any(enough)
+    };
+    let pipeline = Pipeline {
+        described: &described,
+        ..*pipeline
+    };
+    let mut findings = Vec::with_capacity(images.len());
+    let speed = pipeline.run(&images, observe, |index, found| {
+        let found = found?;
         findings.push(PictureFindings {
-            image,
+            image: images[index].to_string_lossy().into_owned(),
             size: found.size,
             model_sha256: model_sha256.to_owned(),
-            thresholds: *thresholds,
+            thresholds: pipeline.thresholds,
             dropped: found.dropped,
             detections: found.detections,
         });
-    }
-    Ok(score_samples(
-        samples,
-        &findings,
-        &data.classes,
-        &data.schema,
-        &options,
-    )?)
+        Ok::<_, EvalError>(())
+    })?;
+    Ok((findings, speed))
 }
+
+/// The terms of the training loss on pictures as they are; means over the batches.
+struct SplitLoss<'a> {
+    network: &'a Detector,
+    head: &'a HeadSpec,
+    plan: &'a TrainPlan,
+    samples: &'a [&'a Sample],
+    sums: [f64; 4],
+    batches: usize,
+}
+
+impl<'a> SplitLoss<'a> {
+    fn new(
+        network: &'a Detector,
+        head: &'a HeadSpec,
+        plan: &'a TrainPlan,
+        samples: &'a [&'a Sample],
+    ) -> Self {
+        Self {
+            network,
+            head,
+            plan,
+            samples,
+            sums: [0.0; 4],
+            batches: 0,
+        }
+    }
+
+    fn add(&mut self, answer: &Answer, canvases: &Canvases) {
+        let targets = self.targets(canvases);
+        let (head, plan) = (self.head, self.plan);
+        let weights = plan.weights.scaled(head, plan.canvas);
+        let heads = &answer.outputs.heads;
+        let parts = tch::no_grad(|| {
+            let taught = self.network.regions().map(|head| {
+                let taught = Taught::of(&targets, plan.canvas, plan.attributes.regions_max);
+                let logits = head.values(&answer.outputs.fine, &taught.regions, None);
+                (head, taught, logits)
+            });
+            let given = Given {
+                spec: head,
+                canvas: plan.canvas,
+                targets: &targets,
+                options: &plan.loss,
+                class_weights: None,
+                regions: taught.as_ref().map(|(head, taught, logits)| Regions {
+                    value_counts: head.value_counts(),
+                    logits,
+                    truths: &taught.truths,
+                }),
+            };
+            loss(&given, heads, &weights).values()
+        });
+        self.sums
+            .iter_mut()
+            .zip(parts)
+            .for_each(|(sum, value)| *sum += value);
+        self.batches += 1;
+    }
+
+    fn targets(&self, canvases: &Canvases) -> Vec<Target> {
+        let (width, height) = (
+            self.plan.canvas.width as f32,
+            self.plan.canvas.height as f32,
+        );
+        let of_view = |(image, view): (usize, &View)| {
+            let (cells, fit) = (&self.samples[view.picture].cells, view.fit);
+            cells.iter().filter_map(move |cell| {
+                let [x0, y0, x1, y1] = fit.canvas_from_image(&cell.bbox)?.xyxy();
+                Some(Target {
+                    image,
+                    class: cell.class.map(|class| class.0),
+                    cxcywh: [
+                        (x0 + x1) / 2.0 / width,
+                        (y0 + y1) / 2.0 / height,
+                        (x1 - x0) / width,
+                        (y1 - y0) / height,
+                    ],
+                    attributes: cell.attributes,
+                })
+            })
+        };
+        canvases
+            .views
+            .iter()
+            .enumerate()
+            .flat_map(of_view)
+            .collect()
+    }
+
+    /// `None` where a sample is labelled in part only: cells that nobody labelled would count as
+    /// background, which training paints over.
+    fn means(&self) -> Option<[f64; 4]> {
+        let whole = self.samples.iter().all(|sample| sample.region.is_none());
+        (whole && self.batches > 0).then(|| self.sums.map(|sum| sum / self.batches as f64))
+    }
+}
+
+#[cfg(test)]
+mod tests;

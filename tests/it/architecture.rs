@@ -31,7 +31,7 @@ const NAMED_IN: [(&str, &[&str]); 2] = [
             "host/src/checkpoint.rs",
             "host/src/loader",
             "host/src/eval",
-            "host/src/validate.rs",
+            "host/src/validate",
             "host/src/export.rs",
             "host/src/device.rs",
             "host/src/engine",

@@ -127,8 +127,10 @@ fn a_region_head_without_attributes_is_refused() {
     let options = TrainOptions {
         out: folder.path().to_path_buf(),
         device: Device::Cpu,
+        group: None,
         workers: 1,
-        cache_bytes: 0,
+        cache: host::cache::CachePlan::None,
+        time_budget: None,
         validate_every: 1,
     };
     let stop = AtomicBool::new(false);

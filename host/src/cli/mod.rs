@@ -17,6 +17,8 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
+use crate::dataset::Split;
+
 /// Trains, validates and exports the white-cell detector.
 #[derive(Debug, Parser)]
 #[command(name = "leuko-host", version, about)]
@@ -34,8 +36,10 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Train a detector with attributes.
     Train(Box<train_args::TrainArgs>),
-    /// Score a checkpoint on a split.
-    Val(val::ValArgs),
+    /// Score a checkpoint on the val split, write its findings and its card.
+    Val(Box<val::ValArgs>),
+    /// The same on the test split.
+    Test(Box<val::ValArgs>),
     /// Find the cells of pictures and draw them.
     Predict(predict::PredictArgs),
     /// Write the ONNX file with its contract.
@@ -54,7 +58,8 @@ impl Cli {
             Command::Data(command) => data::run(command),
             Command::Doctor(args) => doctor::run(args),
             Command::Train(args) => train::run(*args),
-            Command::Val(args) => val::run(&args),
+            Command::Val(args) => val::run(&args, Split::Val),
+            Command::Test(args) => val::run(&args, Split::Test),
             Command::Predict(args) => predict::run(&args),
             Command::Export(args) => export::run(&args),
             Command::Score(args) => score::run(&args),

@@ -1,7 +1,6 @@
 //! `leuko-host predict`.
 
 use std::fs;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -16,7 +15,8 @@ use crate::checkpoint::{Checkpoint, RunState, sha256_of};
 use crate::dataset::{Sample, Split, pictures_of};
 use crate::detections::{PictureFindings, write_detections};
 use crate::device;
-use crate::eval::Evaluator;
+use crate::eval::{EvalError, Evaluator, Pipeline, Symmetry};
+use crate::outputs::write_whole;
 use crate::picture::Picture;
 
 /// Finds the cells of a folder's or a data set's pictures: `detections.jsonl` and annotated pictures.
@@ -35,6 +35,9 @@ pub struct PredictArgs {
     split: Option<Split>,
     #[command(flatten)]
     thresholds: ThresholdArgs,
+    /// Look at every picture as it is, mirrored and turned both ways, and merge what is found.
+    #[arg(long)]
+    augment: bool,
     /// Folder for the results.
     #[arg(long, default_value = "runs/predict")]
     out: PathBuf,
@@ -78,53 +81,57 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<()> {
     };
     let annotated = args.out.join("annotated");
     fs::create_dir_all(&annotated).with_context(|| format!("{}", annotated.display()))?;
+    let views: &[Symmetry] = if args.augment {
+        &Symmetry::AUGMENT
+    } else {
+        &[Symmetry::IDENTITY]
+    };
+    let pipeline = Pipeline {
+        views,
+        ..Pipeline::of(&evaluator, thresholds)
+    };
     let pictures = args.pictures(run)?;
     let of = pictures.len();
+    let paths: Vec<&Path> = pictures.iter().map(PathBuf::as_path).collect();
     let mut all = Vec::new();
-    for path in &pictures {
-        let picture = match Picture::open(path) {
-            Ok(picture) => picture,
+    let speed = pipeline.run(&paths, &mut |_, _| (), |index, found| {
+        let found = match found {
+            Ok(found) => found,
             // Who names a data set means all of it; a folder may hold anything.
-            Err(error) if args.source.is_some() => {
+            Err(EvalError::Picture(error)) if args.source.is_some() => {
                 eprintln!("skipped: {error}");
-                continue;
+                return Ok(());
             }
             Err(error) => return Err(error.into()),
         };
-        let image = path.to_string_lossy().into_owned();
-        let found = evaluator.detect(&picture, &image, &thresholds)?;
+        let path = paths[index];
         if all.len() < args.annotate_max {
             // Numbered: pictures of several sets may have the same name.
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let drawn = annotated.join(format!("{:05}-{name}.png", all.len()));
-            draw(picture, &found.detections, run, &drawn)?;
+            draw(Picture::open(path)?, &found.detections, run, &drawn)?;
         }
         all.push(PictureFindings {
-            image,
+            image: path.to_string_lossy().into_owned(),
             size: found.size,
             model_sha256: sha256.clone(),
             thresholds,
             dropped: found.dropped,
             detections: found.detections,
         });
-    }
+        anyhow::Ok(())
+    })?;
+    eprintln!("{speed}");
     let path = args.out.join("detections.jsonl");
-    write(&path, &all, run)?;
+    write_whole(&path, |file| {
+        write_detections(file, &all, &run.classes, &run.schema)
+    })?;
     let cells: usize = all.iter().map(|f| f.detections.len()).sum();
     let pictures = all.len();
     Ok(say(&format!(
         "{pictures} of {of} pictures, {cells} cells: {}",
         path.display()
     ))?)
-}
-
-/// Whole or not at all.
-fn write(path: &Path, all: &[PictureFindings], run: &RunState) -> anyhow::Result<()> {
-    let part = path.with_extension("part");
-    let file = fs::File::create(&part).with_context(|| format!("{}", part.display()))?;
-    write_detections(BufWriter::new(file), all, &run.classes, &run.schema)
-        .and_then(|()| fs::rename(&part, path))
-        .with_context(|| format!("{}", path.display()))
 }
 
 fn draw(

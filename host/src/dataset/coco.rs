@@ -148,6 +148,7 @@ pub(crate) fn open_coco(path: &Path, options: &OpenOptions) -> Result<Dataset, D
         classes: map.table,
         schema: reader.schema,
         samples,
+        origins: Vec::new(),
         report,
     })
 }

@@ -20,7 +20,7 @@ pub fn fingerprint(data: &Dataset) -> Result<String, DataError> {
     // `Debug` of names quotes them, so that no two lists look the same.
     let names: Vec<&str> = data.classes.iter().map(|(_, name)| name).collect();
     hash.update(format!("{names:?}\n{:?}\n", data.schema));
-    let root = shared_folder(&data.samples);
+    let root = shared_folder(data.samples.iter().map(|sample| sample.image.as_path()));
     let mut lines = Vec::with_capacity(data.samples.len());
     for sample in &data.samples {
         lines.push(line_of(sample, &root)?);
@@ -54,8 +54,8 @@ fn line_of(sample: &Sample, root: &Path) -> Result<String, DataError> {
 }
 
 /// The deepest folder that holds all pictures.
-fn shared_folder(samples: &[Sample]) -> PathBuf {
-    let mut folders = samples.iter().filter_map(|sample| sample.image.parent());
+pub(crate) fn shared_folder<'a>(images: impl Iterator<Item = &'a Path>) -> PathBuf {
+    let mut folders = images.filter_map(Path::parent);
     let mut shared = folders.next().unwrap_or(Path::new("")).to_path_buf();
     for folder in folders {
         while !folder.starts_with(&shared) && shared.pop() {}

@@ -4,8 +4,8 @@ use shared::attribute::{AttributeId, AttributeSchema, Attributes, NO_ATTRIBUTES,
 use shared::cell::Cell;
 use shared::class::{ClassId, ClassTable};
 
-use super::Dataset;
 use super::problem::{DataError, ReadReport};
+use super::{Dataset, Origin};
 
 /// The class name that says no more than "white cell".
 const WHITE_CELL: &str = "WBC";
@@ -48,6 +48,7 @@ pub fn join(
         classes,
         schema,
         samples: Vec::new(),
+        origins: Vec::new(),
         report: ReadReport::default(),
     };
     let mut formats = Vec::new();
@@ -74,11 +75,27 @@ pub fn join(
             joined.name.push('+');
         }
         joined.name.push_str(&part.name);
+        joined.origins.append(&mut origins_of(&mut part));
         joined.samples.append(&mut part.samples);
     }
     joined.report.format = formats.join(" + ");
     joined.samples.sort_by(|a, b| a.image.cmp(&b.image));
     Ok(joined)
+}
+
+/// Where a part comes from: itself, unless it is joined already.
+fn origins_of(part: &mut Dataset) -> Vec<Origin> {
+    let mut origins = std::mem::take(&mut part.origins);
+    if origins.is_empty() {
+        origins.push(Origin {
+            name: part.name.clone(),
+            ..Origin::default()
+        });
+    }
+    if let [only] = origins.as_mut_slice() {
+        only.pictures = part.split_counts();
+    }
+    origins
 }
 
 fn without_ignored(first: &Dataset, ignore: &[String]) -> Result<ClassTable, DataError> {

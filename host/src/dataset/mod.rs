@@ -16,10 +16,12 @@ mod balance;
 mod bounded;
 mod coco;
 mod coco_fields;
+mod crowds;
 mod duplicates;
 mod fingerprint;
 mod join;
 mod open;
+mod origin;
 mod phantom;
 mod picture;
 mod plot;
@@ -41,9 +43,10 @@ pub use balance::{RARE_BELOW, class_weights, repeat_factors};
 pub(crate) use bounded::{read_bytes, read_text};
 pub use duplicates::{LeakReport, remove_leaks};
 pub use fingerprint::fingerprint;
-pub(crate) use fingerprint::hex;
+pub(crate) use fingerprint::{hex, shared_folder};
 pub use join::join;
 pub use open::{GroupRule, OpenOptions, open};
+pub use origin::{Domain, Origin};
 pub use phantom::{PhantomLook, PhantomPlan, PhantomSchema, draw_phantoms};
 pub use picture::{PictureHeader, check_pixels, read_header};
 pub use plot::{cell_sheet, plot_stats};
@@ -51,7 +54,8 @@ pub use problem::{DataError, Mode, Problem, ReadReport};
 pub use scan::pictures_of;
 pub use split::{SplitPlan, SplitReport, resplit};
 pub use stats::{SplitStats, Stats};
-pub use write::{Format, Placement, WriteReport, write};
+pub use write::{Format, Placement, WriteReport, coco_truth, write};
+pub(crate) use write::{csv_cell, file_names};
 
 /// Which part of a data set a picture belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,6 +126,8 @@ pub struct Dataset {
     pub schema: AttributeSchema,
     /// In the order of their paths.
     pub samples: Vec<Sample>,
+    /// The sets it was read from.
+    pub origins: Vec<Origin>,
     /// What was read, and what was left out.
     pub report: ReadReport,
 }

@@ -73,6 +73,7 @@ pub fn draw_phantoms(plan: &PhantomPlan, folder: &Path) -> Result<Dataset, DataE
         classes: classes.map_err(|error| refuse(error.to_string()))?,
         schema: schema.map_err(|error| refuse(error.to_string()))?,
         samples: Vec::new(),
+        origins: Vec::new(),
         report: ReadReport {
             format: "drawn fields".to_owned(),
             ..ReadReport::default()

@@ -12,6 +12,7 @@ use shared::label::{ColumnLayout, LabelLine};
 
 use super::bounded::{SMALL_MAX, read_text};
 use super::open::{OpenOptions, folder_name, group_of};
+use super::origin::Origin;
 use super::problem::{Collector, DataError, Problem};
 use super::scan::{detail_of, is_picture_name, list_pictures, picture_size};
 use super::voc::{IGNORED, clip};
@@ -39,6 +40,8 @@ pub(crate) struct YoloSpec {
     pub groups: Option<PathBuf>,
     /// A count that contradicts itself.
     pub problem: Option<Problem>,
+    /// Licence, citation and domains.
+    pub origin: Origin,
     /// Ignored keys.
     pub notes: Vec<String>,
 }
@@ -72,6 +75,10 @@ impl YoloSpec {
             unclassified: None,
             groups: None,
             problem: None,
+            origin: Origin {
+                name: folder_name(folder),
+                ..Origin::default()
+            },
             notes: Vec::new(),
         })
     }
@@ -156,6 +163,7 @@ pub(crate) fn open_yolo(spec: YoloSpec, options: &OpenOptions) -> Result<Dataset
         classes: map.table,
         schema: spec.schema,
         samples,
+        origins: vec![spec.origin],
         report,
     })
 }

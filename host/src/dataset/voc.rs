@@ -69,6 +69,7 @@ pub(crate) fn open_voc(folder: &Path, options: &OpenOptions) -> Result<Dataset, 
         classes,
         schema: AttributeSchema::default(),
         samples,
+        origins: Vec::new(),
         report,
     })
 }

@@ -91,6 +91,7 @@ pub(crate) fn open_wbcatt(folder: &Path, options: &OpenOptions) -> Result<Datase
         classes,
         schema,
         samples,
+        origins: Vec::new(),
         report,
     })
 }

@@ -16,6 +16,7 @@ use shared::cell::Cell;
 use shared::class::ClassId;
 use shared::label::{ColumnLayout, LabelLine};
 
+use super::crowds::as_crowds;
 use super::problem::DataError;
 use super::{Dataset, Sample, Split};
 
@@ -104,6 +105,26 @@ pub fn write(
     written
 }
 
+/// The truth of a split as COCO JSON for COCO's own evaluation, with the numbers that [`write`]
+/// gives: pictures from 1 in the order of the split, categories in the order of the classes.
+///
+/// A cell of unsaid class is no category of its own there, but a crowd of every class: what is found
+/// on it is neither right nor wrong, as in our own score.
+pub fn coco_truth(data: &Dataset, split: Split) -> Value {
+    let writer = Writer {
+        data,
+        folder: Path::new(""),
+        names: file_names(&data.samples).0,
+        unclassified: unclassified_name(data),
+        report: WriteReport::default(),
+    };
+    let mut file = writer.coco_file(split, &mut 0);
+    if let Some(unsaid) = &writer.unclassified {
+        as_crowds(&mut file, unsaid, data.classes.len());
+    }
+    file
+}
+
 /// Writes the whole set into the folder `draft`.
 fn fill(
     data: &Dataset,
@@ -133,7 +154,7 @@ fn fill(
 }
 
 /// A file name for each sample, each once; and how many had to be changed.
-fn file_names(samples: &[Sample]) -> (Vec<String>, usize) {
+pub(crate) fn file_names(samples: &[Sample]) -> (Vec<String>, usize) {
     let mut used = HashSet::new();
     let (mut names, mut renamed) = (Vec::new(), 0);
     // Label files share the stem, so `a.jpg` and `a.png` cannot both be `a`.
@@ -333,39 +354,44 @@ impl Writer<'_> {
             return Err(DataError::file(self.folder, detail));
         }
         let folder = self.create("annotations")?;
-        let mut annotation_id = 0u64;
+        let mut annotations = 0;
         for split in Split::ALL {
-            let (mut images, mut annotations) = (Vec::new(), Vec::new());
-            let samples = self.data.samples.iter().zip(&self.names);
-            for (sample, name) in samples.filter(|(sample, _)| sample.split == split) {
-                let image_id = images.len() + 1;
-                images.push(image_entry(sample, name, image_id));
-                for cell in &sample.cells {
-                    annotation_id += 1;
-                    annotations.push(self.annotation(cell, image_id, annotation_id));
-                }
-            }
-            if images.is_empty() {
+            if self.data.split(split).next().is_none() {
                 continue;
             }
-            let names = self.class_names();
-            let categories: Vec<Value> = (0..).zip(names).map(category).collect();
-            let file = json!({
-                "info": {
-                    "description": self.data.name,
-                    "split": split.name(),
-                    "unclassified": self.unclassified,
-                    "attributes": self.data.schema,
-                },
-                "images": images,
-                "annotations": annotations,
-                "categories": categories,
-            });
+            let file = self.coco_file(split, &mut annotations);
             let path = folder.join(format!("{split}.json"));
             let text = serde_json::to_vec(&file).map_err(|error| DataError::file(&path, error))?;
             self.save(&path, text)?;
         }
         Ok(())
+    }
+
+    /// A split as COCO JSON; so many annotations have their number already.
+    fn coco_file(&self, split: Split, n_annotations: &mut u64) -> Value {
+        let (mut images, mut annotations) = (Vec::new(), Vec::new());
+        let samples = self.data.samples.iter().zip(&self.names);
+        for (sample, name) in samples.filter(|(sample, _)| sample.split == split) {
+            let image_id = images.len() + 1;
+            images.push(image_entry(sample, name, image_id));
+            for cell in &sample.cells {
+                *n_annotations += 1;
+                annotations.push(self.annotation(cell, image_id, *n_annotations));
+            }
+        }
+        let names = self.class_names();
+        let categories: Vec<Value> = (0..).zip(names).map(category).collect();
+        json!({
+            "info": {
+                "description": self.data.name,
+                "split": split.name(),
+                "unclassified": self.unclassified,
+                "attributes": self.data.schema,
+            },
+            "images": images,
+            "annotations": annotations,
+            "categories": categories,
+        })
     }
 
     fn annotation(&self, cell: &Cell, image_id: usize, id: u64) -> Value {

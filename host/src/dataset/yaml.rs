@@ -1,6 +1,18 @@
 //! The data YAML: which folders, which names, and what stands in the label columns.
 //!
 //! Keys beyond those below are listed and ignored; nothing is downloaded or executed.
+//!
+//! For model cards a set may say more of itself: `licence`, `citation`, and `domains`, the
+//! microscopes, cameras or sites that results are told apart by. A domain is a name and the
+//! beginnings of the paths of its pictures below `path`, one or a list:
+//!
+//! ```yaml
+//! licence: CC BY 4.0
+//! citation: doi 10.1016/j.dib.2020.105474
+//! domains:
+//!   H_100X_C2: [images/train/H_100X_C2, images/test/H_100X_C2]
+//!   phone: images/test/phone_
+//! ```
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +23,7 @@ use shared::label::ColumnLayout;
 use super::Split;
 use super::bounded::read_text;
 use super::open::{OpenOptions, folder_name};
+use super::origin::{Domain, Origin, plain};
 use super::problem::{DataError, Problem};
 use super::text::YoloSpec;
 
@@ -18,7 +31,7 @@ use super::text::YoloSpec;
 const YAML_MAX: u64 = 1 << 20;
 
 /// Keys that mean something here.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 16] = [
     "path",
     "train",
     "val",
@@ -31,6 +44,10 @@ const KNOWN: [&str; 12] = [
     "groups",
     "name",
     "valid",
+    "licence",
+    "license",
+    "citation",
+    "domains",
 ];
 
 /// Reads and checks the YAML; folders are not looked into yet.
@@ -49,6 +66,15 @@ fn spec_of(path: &Path, root: &Value, options: &OpenOptions) -> Result<YoloSpec,
     let text = |name: &str| key(name).map(|value| string(value, name)).transpose();
     let folder = path.parent().unwrap_or(Path::new("."));
     let base = text("path")?.map_or(folder.to_path_buf(), |base| folder.join(base));
+    let name = text("name")?.unwrap_or_else(|| folder_name(folder));
+    let licence = text("licence")?.map_or_else(|| text("license"), |said| Ok(Some(said)))?;
+    let origin = Origin {
+        name: name.clone(),
+        licence,
+        citation: text("citation")?,
+        domains: key("domains").map_or(Ok(Vec::new()), |value| domains(value, &base))?,
+        ..Origin::default()
+    };
     let mut notes = Vec::new();
     let folders = split_folders(root, &base, folder, &mut notes)?;
     let names = names(key("names").ok_or("expected names, found none")?)?;
@@ -63,7 +89,8 @@ fn spec_of(path: &Path, root: &Value, options: &OpenOptions) -> Result<YoloSpec,
     notes.extend(ignored_keys(root));
     Ok(YoloSpec {
         file: path.to_path_buf(),
-        name: text("name")?.unwrap_or_else(|| folder_name(folder)),
+        name,
+        origin,
         folders,
         problem: key("nc").and_then(|nc| wrong_count(path, nc, names.len())),
         names,
@@ -97,6 +124,29 @@ fn split_folders(
         }
     }
     Ok(folders)
+}
+
+/// Names, and where the pictures of each lie.
+fn domains(value: &Value, base: &Path) -> Result<Vec<Domain>, String> {
+    let Some(dict) = value.as_mapping() else {
+        return Err(format!(
+            "domains: expected names with beginnings of paths, found {value:?}"
+        ));
+    };
+    let domain = |(name, prefixes): (&Value, &Value)| {
+        let name = scalar(name).map_err(|error| format!("domains: {error}"))?;
+        let prefixes = strings(prefixes, &format!("domains: {name}"))?;
+        if prefixes.is_empty() || prefixes.iter().any(String::is_empty) {
+            return Err(format!(
+                "domains: {name}: expected beginnings of paths, found an empty one or none"
+            ));
+        }
+        Ok(Domain {
+            name,
+            prefixes: prefixes.iter().map(|p| plain(&base.join(p))).collect(),
+        })
+    };
+    dict.iter().map(domain).collect()
 }
 
 fn ignored_keys(root: &Value) -> Vec<String> {

@@ -10,8 +10,8 @@ use tch::Tensor;
 
 use crate::model::{PlacedRegion, RegionHead};
 
-/// Fills in the attributes of those `detections` of one picture whose boxes are `wanted`; the same box
-/// found as several classes is read once.
+/// Fills in the attributes of those `detections` of one picture that are `wanted`; the same box found
+/// as several classes is read once.
 ///
 /// # Shapes
 /// `fine` as [`Outputs::fine`](crate::model::Outputs::fine); `image` is the picture's position in it.
@@ -24,15 +24,15 @@ pub fn read_attributes(
     image: usize,
     fit: &Fit,
     detections: &mut [Detection],
-    wanted: impl Fn(&BBox<Image>) -> bool,
+    wanted: impl Fn(&Detection) -> bool,
 ) -> Result<(), HeadError> {
     let mut boxes: Vec<BBox<Image>> = Vec::new();
     let mut box_of: Vec<Option<usize>> = Vec::with_capacity(detections.len());
-    for detection in detections.iter().map(|detection| detection.bbox) {
-        let known = boxes.iter().position(|known| *known == detection);
+    for detection in detections.iter() {
+        let known = boxes.iter().position(|known| *known == detection.bbox);
         box_of.push(known.or_else(|| {
-            wanted(&detection).then(|| {
-                boxes.push(detection);
+            wanted(detection).then(|| {
+                boxes.push(detection.bbox);
                 boxes.len() - 1
             })
         }));
@@ -84,7 +84,7 @@ mod tests {
         let size = Size::new(96, 96);
         let fit = Fit::new(FitKind::Letterbox, size, size).unwrap();
         let mut detections = [found(0, 5.0), found(1, 5.0), found(0, 50.0)];
-        let left = |bbox: &BBox<Image>| bbox.x0() < 20.0;
+        let left = |detection: &Detection| detection.bbox.x0() < 20.0;
         read_attributes(&head, &fine, 1, &fit, &mut detections, left).unwrap();
         assert_eq!(detections[0].attributes.iter().flatten().count(), 2);
         assert_eq!(detections[0].attributes, detections[1].attributes);

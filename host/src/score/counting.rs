@@ -37,12 +37,12 @@ struct Tallies {
 }
 
 /// Pairs of a picture by index.
-struct Pairs {
-    of_truth: Vec<Option<usize>>,
+pub(super) struct Pairs {
+    pub of_truth: Vec<Option<usize>>,
     of_found: Vec<Option<usize>>,
 }
 
-fn pairs(truths: &[Cell], found: &[Detection], iou_min: f32) -> Pairs {
+pub(super) fn pairs(truths: &[Cell], found: &[Detection], iou_min: f32) -> Pairs {
     let mut pairs = Pairs {
         of_truth: vec![None; truths.len()],
         of_found: vec![None; found.len()],
@@ -58,7 +58,7 @@ fn pairs(truths: &[Cell], found: &[Detection], iou_min: f32) -> Pairs {
 }
 
 /// The findings at or above `score_min`; they are sorted.
-fn above(found: &[Detection], score_min: f32) -> &[Detection] {
+pub(super) fn above(found: &[Detection], score_min: f32) -> &[Detection] {
     let n = found.partition_point(|detection| detection.score.get() >= score_min);
     &found[..n]
 }
@@ -156,9 +156,7 @@ fn add_by_reference(
     tallies: &mut [Tallies],
 ) {
     for truth in truths {
-        let labelled = truth.attributes[..n_attributes].iter().all(Option::is_some);
-        let Some(partner) = largest_overlap_without_threshold(truth, all).filter(|_| labelled)
-        else {
+        let Some(partner) = reference_partner(truth, all, n_attributes) else {
             continue;
         };
         for (index, tally) in tallies.iter_mut().enumerate() {
@@ -166,6 +164,16 @@ fn add_by_reference(
             tally.reference.add(truth.attributes[index], value);
         }
     }
+}
+
+/// The finding that the reference compares a cell with; `None` where it leaves the cell out.
+pub(super) fn reference_partner(
+    truth: &Cell,
+    all: &[Detection],
+    n_attributes: usize,
+) -> Option<usize> {
+    let labelled = truth.attributes[..n_attributes].iter().all(Option::is_some);
+    largest_overlap_without_threshold(truth, all).filter(|_| labelled)
 }
 
 fn value_of(detection: &Detection, attribute: usize) -> Option<ValueId> {

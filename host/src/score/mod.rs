@@ -4,6 +4,7 @@
 //! their findings, and the numbers get names. No file is opened: [`crate::detections`] reads.
 
 mod counting;
+mod partners;
 mod pictures;
 mod precision;
 mod report;
@@ -20,10 +21,12 @@ use shared::metrics::matching::{best_first, one_finding_a_cell};
 use crate::dataset::Sample;
 use crate::detections::PictureFindings;
 
+pub use partners::{Partner, counted, partners};
 pub use report::{
     AtThreshold, AttributeRow, AttributeScore, ClassRow, Coco, Confusion, Counts, Losses, Means,
     Proportion, ReliabilityRow, ScoreReport, Yolov5,
 };
+pub(crate) use table::{number, percent};
 
 /// A picture and the white cells on it.
 #[derive(Clone, Copy, Debug)]
@@ -180,21 +183,38 @@ pub fn score_samples(
     schema: &AttributeSchema,
     options: &ScoreOptions,
 ) -> Result<ScoreReport, ScoreError> {
-    let names: Vec<String> = samples
-        .iter()
-        .map(|sample| sample.image.to_string_lossy().into_owned())
-        .collect();
-    let truths: Vec<TruthPicture<'_>> = samples
-        .iter()
-        .zip(&names)
-        .map(|(sample, name)| TruthPicture {
-            name,
-            size: sample.size,
-            cells: &sample.cells,
-            region: sample.region,
-        })
-        .collect();
+    let names = names_of(samples);
+    let truths = truths_of(samples, &names);
     score(&truths, findings, classes, schema, options)
+}
+
+/// [`partners`] of the samples of a data set.
+///
+/// # Errors
+/// As for [`partners`].
+pub fn partners_of_samples(
+    samples: &[&Sample],
+    findings: &[PictureFindings],
+    schema: &AttributeSchema,
+    options: &ScoreOptions,
+) -> Result<Vec<Vec<Partner>>, ScoreError> {
+    let names = names_of(samples);
+    partners(&truths_of(samples, &names), findings, schema, options)
+}
+
+fn names_of(samples: &[&Sample]) -> Vec<String> {
+    let name = |sample: &&Sample| sample.image.to_string_lossy().into_owned();
+    samples.iter().map(name).collect()
+}
+
+fn truths_of<'a>(samples: &[&'a Sample], names: &'a [String]) -> Vec<TruthPicture<'a>> {
+    let truth = |(sample, name): (&&'a Sample, &'a String)| TruthPicture {
+        name,
+        size: sample.size,
+        cells: &sample.cells,
+        region: sample.region,
+    };
+    samples.iter().zip(names).map(truth).collect()
 }
 
 fn check(

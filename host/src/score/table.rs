@@ -218,7 +218,8 @@ fn attribute_columns(score: &AttributeScore) -> [String; 3] {
     ]
 }
 
-fn number(value: Option<f64>) -> String {
+/// Three decimals; `-` for nothing to measure it on.
+pub(crate) fn number(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"))
 }
 
@@ -227,7 +228,7 @@ fn signed(value: Option<f64>) -> String {
 }
 
 /// `97.2 (92.0-99.4)`.
-fn percent(value: Option<Proportion>) -> String {
+pub(crate) fn percent(value: Option<Proportion>) -> String {
     value.map_or_else(
         || "-".to_owned(),
         |share| {

@@ -25,6 +25,7 @@ pub use error::TrainError;
 pub use journal::{EpochRow, Journal};
 pub use plan::{AttributePlan, Balance, Ended, Start, TrainOptions, TrainPlan};
 pub use progress::Progress;
+pub(crate) use regions::Taught;
 
 /// Trains on the train split of `data`, chooses by its val split.
 ///

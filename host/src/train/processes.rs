@@ -151,7 +151,10 @@ fn worst(found: &BTreeMap<String, Tensor>, expected: &BTreeMap<String, Tensor>) 
 fn apart(found: &BTreeMap<String, Tensor>, expected: &BTreeMap<String, Tensor>) -> f64 {
     assert_eq!(found.len(), expected.len());
     let square = |t: &Tensor| t.square().sum(Kind::Double).double_value(&[]);
-    let off: f64 = expected.iter().map(|(name, t)| square(&(&found[name] - t))).sum();
+    let off: f64 = expected
+        .iter()
+        .map(|(name, t)| square(&(&found[name] - t)))
+        .sum();
     let length: f64 = expected.values().map(square).sum();
     (off / length).sqrt()
 }
@@ -280,6 +283,6 @@ fn two_processes_at_batch_4_learn_as_one_at_batch_8() {
     assert!(gradients < 1e-2, "{gradients}");
     assert!(weights < 1e-5, "{weights}");
     assert!(ema < 1e-5, "{ema}");
-    let beyond_weights = |run: &crate::checkpoint::RunState| (run.epochs_done, run.ema_updates);
+    let beyond_weights = |run: &RunState| (run.epochs_done, run.ema_updates);
     assert_eq!(beyond_weights(&two.run), beyond_weights(&one.run));
 }

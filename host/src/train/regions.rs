@@ -9,16 +9,16 @@ use crate::model::PlacedRegion;
 
 /// Cells whose morphology is known, as they lie on the augmented canvases.
 #[derive(Debug)]
-pub(super) struct Taught {
-    pub(super) regions: Vec<PlacedRegion>,
-    pub(super) truths: Vec<Attributes>,
+pub(crate) struct Taught {
+    pub(crate) regions: Vec<PlacedRegion>,
+    pub(crate) truths: Vec<Attributes>,
     /// Cells beyond the most that a batch may have.
-    pub(super) left_out: usize,
+    pub(crate) left_out: usize,
 }
 
 impl Taught {
     /// At most `max` cells, spread evenly over the batch.
-    pub(super) fn of(targets: &[Target], canvas: Size, max: usize) -> Self {
+    pub(crate) fn of(targets: &[Target], canvas: Size, max: usize) -> Self {
         let known: Vec<&Target> = targets
             .iter()
             .filter(|target| knows_any(&target.attributes))

@@ -623,3 +623,52 @@ fn a_folder_may_be_named_with_a_slash_and_a_failed_one_leaves_nothing() {
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["set"]);
 }
+
+#[test]
+fn a_data_yaml_says_where_its_pictures_come_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = folder.path().join("data.yaml");
+    for name in ["train/phone_1", "test/phone_2", "test/scan/3", "test/4"] {
+        picture(&folder.path().join(format!("images/{name}.png")), 1);
+        text(&folder.path().join(format!("labels/{name}.txt")), "");
+    }
+    let plain = "path: .\ntrain: images/train\ntest: images/test\nnames: [WBC]\n";
+    let said = "license: CC0\ncitation: doi 10.1/x\ndomains:\n  phone: [images/train/phone, ./images/test/phone_]\n  7: images/test/scan/\n";
+    text(&yaml, format!("{plain}{said}"));
+    let data = join(vec![lenient(&yaml)], None, None, &[]).unwrap();
+    let origin = &data.origins[0];
+    assert_eq!((data.origins.len(), origin.pictures), (1, [1, 0, 3]));
+    assert_eq!(origin.licence.as_deref(), Some("CC0"));
+    assert_eq!(origin.citation.as_deref(), Some("doi 10.1/x"));
+    assert_eq!(data.domains(), ["phone", "7"]);
+    let of = data.samples.iter().map(|sample| data.domain_of(sample));
+    assert_eq!(
+        of.collect::<Vec<_>>(),
+        [None, Some("phone"), Some("7"), Some("phone")]
+    );
+    assert!(data.report.notes.is_empty(), "{:?}", data.report.notes);
+
+    for (domains, error) in [
+        (
+            "domains: [a]",
+            "domains: expected names with beginnings of paths, found",
+        ),
+        (
+            "domains: {a: []}",
+            "domains: a: expected beginnings of paths, found an empty one or none",
+        ),
+        (
+            "domains: {a: ''}",
+            "domains: a: expected beginnings of paths, found an empty one or none",
+        ),
+        (
+            "domains: {a: 3}",
+            "domains: a: expected text, found Number(3)",
+        ),
+        ("licence: [a]", "licence: expected text, found"),
+    ] {
+        text(&yaml, format!("{plain}{domains}\n"));
+        let found = strict(&yaml);
+        assert!(found.contains(error), "{found}\ninstead of\n{error}");
+    }
+}

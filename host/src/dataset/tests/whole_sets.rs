@@ -42,6 +42,7 @@ fn sample_set(folder: &Path, with_region: bool) -> Dataset {
         classes,
         schema,
         samples,
+        origins: Vec::new(),
         report: ReadReport::default(),
     }
 }
@@ -187,7 +188,7 @@ fn a_picture_of_test_leaves_train_whether_copied_shifted_or_saved_again() {
 #[test]
 fn cells_of_a_spreadsheet_never_calculate_and_come_back() {
     for text in ["=1+1", "+x", "-x", "@x", "\tx", "plain", "'quoted", "'=x"] {
-        let cell = write::csv_cell(text);
+        let cell = csv_cell(text);
         assert!(!cell.starts_with(['=', '+', '-', '@', '\t']), "{text:?}");
         assert_eq!(write::text_of_csv_cell(&cell), text);
     }
