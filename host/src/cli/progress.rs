@@ -84,11 +84,10 @@ fn line(row: &EpochRow, epochs: usize, is_best: bool) -> String {
             number(v.attribute_f1)
         );
     }
-    let [waiting, ..] = row.time.shares;
     line + &format!(
         "  {:.1} images/s, {:.0} % waiting  {:.0} s{}",
-        row.time.images_per_second,
-        waiting * 100.0,
+        row.images_per_second,
+        row.waiting * 100.0,
         row.seconds,
         if is_best { "  best" } else { "" }
     )

@@ -6,6 +6,8 @@ use crate::checkpoint::CheckpointError;
 use crate::dataset::DataError;
 use crate::engine::EngineError;
 use crate::picture::PictureError;
+use crate::plot::PlotError;
+use crate::tensorboard::EventError;
 use crate::validate::ValidationError;
 
 /// Why training stopped early.
@@ -36,7 +38,13 @@ pub enum TrainError {
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The journal or a picture of the run.
+    /// A picture of the run.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
+    /// The events of the run.
+    #[error(transparent)]
+    Events(#[from] EventError),
+    /// The journal.
     #[error("{} cannot be written", .path.display())]
     Journal {
         /// Which file.
@@ -55,6 +63,9 @@ pub enum TrainError {
     /// The device, libtorch or another process.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The best network on the validation split, at the end.
+    #[error("{0:#}")]
+    Judged(anyhow::Error),
     /// The validation.
     #[error(transparent)]
     Validation(#[from] ValidationError),

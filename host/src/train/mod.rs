@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::RunState;
 use crate::dataset::{Dataset, RARE_BELOW, Sample, Split, repeat_factors};
+use crate::engine::clock::Phase;
 use crate::loader::Loader;
+use pictures::RunPictures;
 use run::Run;
 
 pub use error::TrainError;
@@ -30,7 +32,8 @@ pub(crate) use regions::Taught;
 /// Trains on the train split of `data`, chooses by its val split.
 ///
 /// `last.safetensors` and `best.safetensors` are written to the run's folder after every epoch,
-/// `results.csv` beside them. `each` hears of every batch (done, all) and every epoch.
+/// `results.csv` beside them, as a picture and as TensorBoard events too. `each` hears of every batch
+/// (done, all) and every epoch. In the end what the best network finds is drawn.
 ///
 /// # Errors
 /// See [`TrainError`]; the checkpoints of finished epochs stay.
@@ -43,32 +46,29 @@ pub fn train(
     mut each: impl FnMut(Progress<'_>),
 ) -> Result<(RunState, Ended), TrainError> {
     let begun = Instant::now();
-    let of = |split| data.samples.iter().filter(move |s| s.split == split);
-    let train: Vec<&Sample> = of(Split::Train).collect();
-    let val: Vec<&Sample> = of(Split::Val).collect();
-    for (samples, split) in [(&train, "train"), (&val, "val")] {
-        if samples.iter().all(|s| s.cells.is_empty()) {
-            return Err(TrainError::Empty {
-                name: data.name.clone(),
-                split,
-            });
-        }
-    }
-    let loader = loader_of(train, data, &plan, options);
+    let train = with_cells(data, Split::Train)?;
+    let val = with_cells(data, Split::Val)?;
+    let loader = loader_of(&train, data, &plan, options);
     let mut run = Run::new(data, plan, start, options, stop, &mut each)?;
     let mut longest = Duration::ZERO;
-    let open = || Journal::open(&options.out, run.state.epochs_done).map_err(unwritten);
+    let mut ended = Ended::Done;
     // Of several processes the first alone validates and writes.
-    let mut journal = run.is_first().then(open).transpose()?;
+    let paper = run.is_first().then(|| Paper::open(&run, options));
+    let mut paper = paper.transpose()?;
+    if let Some(paper) = &mut paper {
+        paper.shown.labels(&train, data)?;
+    }
     for epoch in run.state.epochs_done..run.state.plan.epochs {
-        let ended = ends_early(&run.state, options, begun, longest);
-        if let Some(ended) = run.agreed(ended)? {
-            return Ok((run.state, ended));
+        let early = ends_early(&run.state, options, begun, longest);
+        if let Some(early) = run.agreed(early)? {
+            ended = early;
+            break;
         }
         let started = Instant::now();
-        let trained = run.epoch(epoch, &loader, &mut each)?;
+        let shown = paper.as_mut().map(|paper| &mut paper.shown);
+        let trained = run.epoch(epoch, &loader, shown, &mut each)?;
         run.check_finite()?;
-        if let Some(journal) = &mut journal {
+        if let Some(paper) = &mut paper {
             let last = epoch + 1 == run.state.plan.epochs;
             let validation = if last || (epoch + 1) % options.validate_every == 0 {
                 Some(run.validate(&val, data)?)
@@ -76,40 +76,76 @@ pub fn train(
                 None
             };
             let is_best = run.note(epoch, validation.as_ref());
+            let pace = run.last_pace(epoch, &loader);
             let row = EpochRow {
                 epoch: epoch + 1,
                 losses: trained.means(),
+                val_losses: validation.and_then(|v| v.losses),
                 validation,
-                lr: run.first_rate(epoch, &loader),
-                time: trained.time,
+                lr: [pace.bias_lr, pace.lr, pace.lr],
+                images_per_second: trained.time.images_per_second,
+                waiting: trained.time.shares[Phase::Wait as usize],
                 seconds: started.elapsed().as_secs_f64(),
             };
-            publish(&run, journal, &row, is_best, &mut each)?;
+            paper.write(&run, &row, is_best, &mut each)?;
         }
         run.follow_first(epoch)?;
         longest = longest.max(started.elapsed());
     }
-    Ok((run.state, Ended::Done))
+    if let Some(mut paper) = paper {
+        paper.shown.finish(&run.state, options.device, data)?;
+    }
+    run.follow_first_to_the_end()?;
+    Ok((run.state, ended))
 }
 
-/// Writes what an epoch brought and tells of it.
-fn publish(
-    run: &Run<'_>,
-    journal: &mut Journal,
-    row: &EpochRow,
-    is_best: bool,
-    each: &mut impl FnMut(Progress<'_>),
-) -> Result<(), TrainError> {
-    // The journal first: a resumed run cuts lines it has not reached, but cannot make up lost ones.
-    journal.append(row).map_err(unwritten)?;
-    run.save(is_best)?;
-    pictures::write_curves(journal.path(), run.out()).map_err(unwritten)?;
-    each(Progress::Epoch {
-        row,
-        epochs: run.state.plan.epochs,
-        is_best,
-    });
-    Ok(())
+/// The pictures of a split that has cells.
+fn with_cells(data: &Dataset, split: Split) -> Result<Vec<&Sample>, TrainError> {
+    let samples: Vec<&Sample> = data.split(split).collect();
+    if samples.iter().all(|s| s.cells.is_empty()) {
+        return Err(TrainError::Empty {
+            name: data.name.clone(),
+            split: split.name(),
+        });
+    }
+    Ok(samples)
+}
+
+/// What a run writes, beside its checkpoints.
+struct Paper {
+    journal: Journal,
+    shown: RunPictures,
+}
+
+impl Paper {
+    fn open(run: &Run<'_>, options: &TrainOptions) -> Result<Self, TrainError> {
+        let args = serde_json::to_string_pretty(&run.state.plan).unwrap_or_default();
+        let done = run.state.epochs_done;
+        Ok(Self {
+            journal: Journal::open(&options.out, done).map_err(unwritten)?,
+            shown: RunPictures::open(&options.out, done, &args)?,
+        })
+    }
+
+    /// Writes what an epoch brought and tells of it.
+    fn write(
+        &mut self,
+        run: &Run<'_>,
+        row: &EpochRow,
+        is_best: bool,
+        each: &mut impl FnMut(Progress<'_>),
+    ) -> Result<(), TrainError> {
+        // The journal first: a resumed run cuts lines it has not reached, but cannot make up lost ones.
+        self.journal.append(row).map_err(unwritten)?;
+        run.save(is_best)?;
+        self.shown.epoch(row, self.journal.path())?;
+        each(Progress::Epoch {
+            row,
+            epochs: run.state.plan.epochs,
+            is_best,
+        });
+        Ok(())
+    }
 }
 
 /// Why no further epoch is begun; `longest` is the longest of this process' epochs so far.
@@ -133,14 +169,14 @@ fn ends_early(
 
 /// The training pictures, rare ones repeated where the plan says so.
 fn loader_of<'a>(
-    samples: Vec<&'a Sample>,
+    samples: &[&'a Sample],
     data: &Dataset,
     plan: &TrainPlan,
     options: &TrainOptions,
 ) -> Loader<'a> {
     let factors = (plan.balance == Balance::Repeat)
-        .then(|| repeat_factors(&samples, data.classes.len(), RARE_BELOW));
-    let loader = Loader::new(samples, plan.fit, plan.canvas, &options.cache);
+        .then(|| repeat_factors(samples, data.classes.len(), RARE_BELOW));
+    let loader = Loader::new(samples.to_vec(), plan.fit, plan.canvas, &options.cache);
     match factors {
         Some(factors) => loader.repeated(&factors),
         None => loader,

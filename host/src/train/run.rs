@@ -1,7 +1,6 @@
 //! A run in progress: an epoch, a batch, a validation, a checkpoint.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::{Device, Kind, Tensor, nn};
@@ -11,7 +10,7 @@ use super::regions::Taught;
 use super::together::Together;
 use super::{
     Balance, Ended, Progress, Start, TrainError, TrainOptions, TrainPlan, best_checkpoint,
-    last_checkpoint, pictures, unwritten,
+    last_checkpoint, pictures::RunPictures,
 };
 use crate::anchors::{Levels, check_anchors, sizes_on_canvas};
 use crate::augment::Rng;
@@ -185,20 +184,15 @@ impl<'a> Run<'a> {
         plan.schedule.pace(at, per_epoch, plan.epochs, batch)
     }
 
-    /// Learning rate of the weights at the beginning of an epoch.
-    pub(super) fn first_rate(&self, epoch: usize, loader: &Loader<'_>) -> f64 {
-        self.pace(epoch * loader.batches(self.global_batch()), loader)
-            .lr
+    /// What held during the last batch of an epoch.
+    pub(super) fn last_pace(&self, epoch: usize, loader: &Loader<'_>) -> Pace {
+        let batches = loader.batches(self.global_batch());
+        self.pace((epoch + 1) * batches - 1, loader)
     }
 
     /// Of several processes the one that validates and writes.
     pub(super) fn is_first(&self) -> bool {
         self.machine.together.is_first()
-    }
-
-    /// Folder of this run.
-    pub(super) fn out(&self) -> &Path {
-        &self.options.out
     }
 
     /// What the first process decides, which alone knows how good the weights are.
@@ -232,10 +226,16 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// The others wait until the first process has drawn and judged what came out.
+    pub(super) fn follow_first_to_the_end(&self) -> Result<(), EngineError> {
+        self.machine.together.wait_for_first()
+    }
+
     pub(super) fn epoch(
         &mut self,
         epoch: usize,
         loader: &Loader<'_>,
+        mut pictures: Option<&mut RunPictures>,
         each: &mut impl FnMut(Progress<'_>),
     ) -> Result<EpochLoss, TrainError> {
         let plan = self.state.plan.clone();
@@ -259,19 +259,13 @@ impl<'a> Run<'a> {
         let mut losses = EpochLoss::default();
         let mut clock = Clock::start(self.options.device);
         let mut done = 0;
-        let mut unseen = epoch == 0 && self.is_first();
         let mut drawn = Ok(());
         let mut failed = Ok(());
         let mut stopped = false;
         loader.epoch(&epoch_plan, |batch| {
             clock.lap(Phase::Wait);
-            if std::mem::take(&mut unseen) {
-                drawn = pictures::write_batch(
-                    &batch,
-                    plan.canvas,
-                    &self.state.classes,
-                    &self.options.out,
-                );
+            if let Some(pictures) = pictures.as_mut().filter(|_| epoch == 0 && drawn.is_ok()) {
+                drawn = pictures.batch(&batch, plan.canvas, &self.state.classes);
             }
             let pace = self.pace(epoch * of + done, loader);
             done += 1;
@@ -288,7 +282,7 @@ impl<'a> Run<'a> {
             failed.is_ok() && !stopped && self.not_finite <= NOT_FINITE_MAX
         })?;
         failed?;
-        drawn.map_err(unwritten)?;
+        drawn?;
         if self.not_finite > NOT_FINITE_MAX {
             return Err(TrainError::NotFinite(self.not_finite));
         }

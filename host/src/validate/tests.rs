@@ -6,7 +6,7 @@ use crate::augment::Augmentation;
 use crate::checkpoint::build;
 use crate::dataset::{PhantomLook, PhantomPlan, PhantomSchema, draw_phantoms};
 use crate::eval::Symmetry;
-use crate::loss::{LossOptions, LossWeights};
+use crate::loss::{Given, LossOptions, LossWeights, loss};
 use crate::model::Architecture;
 use crate::optim::Schedule;
 
@@ -74,16 +74,15 @@ fn by_hand(network: &Detector, head: &HeadSpec, plan: &TrainPlan, samples: &[&Sa
     }
     let heads = evaluator.answer(&canvases).outputs.heads;
     let weights = plan.weights.scaled(head, plan.canvas);
-    loss(
-        head,
-        plan.canvas,
-        &heads,
-        &targets,
-        &weights,
-        &plan.loss,
-        None,
-    )
-    .values()
+    let given = Given {
+        spec: head,
+        canvas: plan.canvas,
+        targets: &targets,
+        options: &plan.loss,
+        class_weights: None,
+        regions: None,
+    };
+    loss(&given, &heads, &weights).values()
 }
 
 #[test]
