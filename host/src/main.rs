@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    host::allocator::keep_freed();
     // Before anything touches a tensor; the library must stay loaded as long as the process lives.
     // Without it there is only the CPU, which is no error; `doctor` says why.
     std::mem::forget(host::device::load_cuda());

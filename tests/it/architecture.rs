@@ -36,6 +36,7 @@ const NAMED_IN: [(&str, &[&str]); 2] = [
             "host/src/device.rs",
             "host/src/engine",
             "host/src/doctor.rs",
+            "host/src/bench.rs",
         ],
     ),
 ];

@@ -6,7 +6,7 @@ use super::together::Together;
 use crate::engine::EngineError;
 use crate::engine::autocast::Precision;
 use crate::engine::scaler::GradScaler;
-use crate::model::{Detector, Outputs, scaled};
+use crate::model::{Detector, Outputs, channels_last, scaled};
 use crate::optim::{Pace, Sgd};
 
 /// Gradient norm above which gradients are scaled down (attridet.md, 8.5).
@@ -63,7 +63,7 @@ impl Machine {
         network: &Detector,
         canvases: &Tensor,
     ) -> Result<Outputs, EngineError> {
-        let canvases = channels_last(&scaled(&self.on_device(canvases)));
+        let canvases = scaled(&channels_last(&self.on_device(canvases)));
         let together = &self.together;
         let run = || together.forward(|| network.forward(&canvases, true));
         let outputs = self.precision.run(self.device, run)??;
@@ -127,9 +127,4 @@ fn gradients(store: &nn::VarStore) -> Vec<Tensor> {
         .map(|variable| variable.grad())
         .filter(Tensor::defined)
         .collect()
-}
-
-/// The same values with the channels innermost in memory, the layout that convolutions like best.
-fn channels_last(x: &Tensor) -> Tensor {
-    x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }
