@@ -1,9 +1,12 @@
 //! What a training step needs of the machine and `tch` does not give: half precision, numeric
 //! switches, loss scaling, groups of processes, and what a device says of itself.
 //!
-//! Every C++ exception leaves the shim as text; nothing unwinds through the border. On a machine
-//! without a card everything here runs and is tested but what needs one: NCCL ([`group`]), the
-//! capabilities of a card ([`card`]) and half precision on it, which is tested on the CPU instead.
+//! Every C++ exception leaves the shim as text; nothing unwinds through the border.
+//!
+//! Written on a machine without a card, where everything runs and is tested but this: sums between
+//! cards (NCCL was opened, gave an id, and refused to join without a driver), what the driver says of
+//! a card, half precision and TF32 on it, the clock's waiting for it, and the copy to it from pinned
+//! memory. Half precision, loss scaling and groups are tested on the CPU instead.
 
 pub mod autocast;
 pub mod card;

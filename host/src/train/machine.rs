@@ -128,3 +128,66 @@ fn gradients(store: &nn::VarStore) -> Vec<Tensor> {
         .filter(Tensor::defined)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::nn::Init;
+
+    use super::*;
+    use crate::engine::autocast::Half;
+    use crate::optim::Schedule;
+
+    const PACE: Pace = Pace {
+        lr: 0.5,
+        bias_lr: 0.5,
+        momentum: 0.0,
+        accumulate: 1,
+    };
+
+    fn machine(precision: Precision) -> Machine {
+        Machine::new(Device::Cpu, precision, None, Together::default())
+    }
+
+    /// A step after a loss of `slope` times a weight of 1; the weight afterwards.
+    fn stepped(machine: &mut Machine, slope: f64) -> (Stepped, f64) {
+        let store = nn::VarStore::new(Device::Cpu);
+        let weight = store.root().var("weight", &[1], Init::Const(1.0));
+        let schedule = Schedule {
+            weight_decay: 0.0,
+            ..Schedule::default()
+        };
+        let mut sgd = Sgd::new(&store, &schedule, 1);
+        let loss = (&weight * slope).sum(Kind::Float);
+        machine.backward(&loss).expect("a way back");
+        let outcome = machine.step(&mut sgd, &store, &PACE).expect("alone");
+        assert_eq!(weight.grad().double_value(&[0]), 0.0, "cleared");
+        (outcome, weight.double_value(&[0]))
+    }
+
+    #[test]
+    fn in_fp16_the_scale_leaves_no_trace_in_the_weights() {
+        let mut half = machine(Precision::Mixed(Half::Fp16));
+        let mut single = machine(Precision::Float32);
+        assert_eq!(stepped(&mut single, 0.25), (Stepped::Yes, 0.875));
+        assert_eq!(stepped(&mut half, 0.25), (Stepped::Yes, 0.875));
+        assert!(single.scaler().is_none() && half.scaler().is_some());
+    }
+
+    #[test]
+    fn a_loss_scaled_too_high_costs_a_step_and_half_the_scale() {
+        let mut half = machine(Precision::Mixed(Half::Fp16));
+        assert_eq!(stepped(&mut half, 1e35), (Stepped::TooHigh, 1.0));
+        assert_eq!(half.scaler().map(|s| s.scale()), Some(32768.0));
+        let mut single = machine(Precision::Float32);
+        assert_eq!(stepped(&mut single, f64::NAN), (Stepped::NotFinite, 1.0));
+    }
+
+    #[test]
+    fn a_run_goes_on_with_the_scale_it_had() {
+        let mut before = machine(Precision::Mixed(Half::Fp16));
+        stepped(&mut before, 1e35);
+        let precision = Precision::Mixed(Half::Fp16);
+        let after = Machine::new(Device::Cpu, precision, before.scaler(), Together::default());
+        assert_eq!(after.scaler(), before.scaler());
+    }
+}
