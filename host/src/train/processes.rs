@@ -220,7 +220,7 @@ fn target(image: usize, at: usize) -> Target {
     attributes[1] = ValueId::new(at % 3).filter(|_| at % 8 < 3);
     Target {
         image,
-        class: (at % 5 > 0).then_some((at % 3) as u8),
+        class: (!at.is_multiple_of(5)).then_some((at % 3) as u8),
         cxcywh: [
             0.1 + 0.8 * share(7),
             0.1 + 0.8 * share(11),
