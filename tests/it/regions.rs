@@ -127,6 +127,7 @@ fn a_region_head_without_attributes_is_refused() {
     let options = TrainOptions {
         out: folder.path().to_path_buf(),
         device: Device::Cpu,
+        group: None,
         workers: 1,
         cache: host::cache::CachePlan::None,
         time_budget: None,
