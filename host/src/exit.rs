@@ -12,7 +12,9 @@ use crate::eval::EvalError;
 use crate::hyper::HyperError;
 use crate::onnx::OnnxError;
 use crate::picture::PictureError;
+use crate::plot::PlotError;
 use crate::score::ScoreError;
+use crate::tensorboard::EventError;
 use crate::train::TrainError;
 use crate::validate::ValidationError;
 
@@ -38,10 +40,13 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             TrainError::Resume(_) => Some(4),
             TrainError::Journal { .. } => Some(6),
             TrainError::NotFinite(_) => None,
+            TrainError::Judged(inner) => Some(code(inner)),
             TrainError::Checkpoint(inner) => code_of(inner),
             TrainError::Data(inner) => code_of(inner),
             TrainError::Picture(inner) => code_of(inner),
             TrainError::Validation(inner) => code_of(inner),
+            TrainError::Plot(inner) => code_of(inner),
+            TrainError::Events(inner) => code_of(inner),
         };
     }
     if let Some(error) = error.downcast_ref::<ValidationError>() {
@@ -50,6 +55,18 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             ValidationError::Eval(inner) => code_of(inner),
             ValidationError::Score(inner) => code_of(inner),
         };
+    }
+    if let Some(error) = error.downcast_ref::<PlotError>() {
+        return match error {
+            PlotError::Picture(inner) => code_of(inner),
+            PlotError::Score(inner) => code_of(inner),
+            PlotError::Table { .. } => Some(3),
+            PlotError::Write { .. } => Some(6),
+            PlotError::Drawing { .. } => None,
+        };
+    }
+    if let Some(EventError::Write { .. }) = error.downcast_ref::<EventError>() {
+        return Some(6);
     }
     if let Some(error) = error.downcast_ref::<io::Error>() {
         return is_disk(error).then_some(6);
@@ -126,6 +143,23 @@ mod tests {
             (
                 TrainError::Validation(ValidationError::Eval(EvalError::Picture(picture()))).into(),
                 3,
+            ),
+            (TrainError::Plot(PlotError::Picture(picture())).into(), 3),
+            (
+                TrainError::Plot(PlotError::Write {
+                    path: path(),
+                    source: full(),
+                })
+                .into(),
+                6,
+            ),
+            (
+                TrainError::Events(EventError::Write {
+                    path: path(),
+                    source: full(),
+                })
+                .into(),
+                6,
             ),
             (ContractError::Levels.into(), 4),
             (

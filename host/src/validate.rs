@@ -18,7 +18,7 @@ use crate::picture::PictureError;
 use crate::score::{ScoreError, ScoreOptions, ScoreReport, score_samples};
 use crate::train::{Taught, TrainPlan};
 
-pub use judged::{Judged, Judging, judge, name_of, write_training_card};
+pub use judged::{Judged, Judging, judge, name_of};
 
 /// Why a split could not be validated.
 #[derive(Debug, thiserror::Error)]

@@ -37,7 +37,7 @@ pub const CLASS_COLOURS: [[u8; 3]; 7] = [
 pub const TRUTH_COLOUR: [u8; 3] = [0xff, 0xff, 0xff];
 
 /// Values that say "nothing there"; a line for each would bury what was seen.
-const ABSENCES: [&str; 3] = ["no", "nil", "absent"];
+pub const ABSENCES: [&str; 3] = ["no", "nil", "absent"];
 
 /// The colour of a class; with more classes than colours they repeat.
 pub fn class_colour(class: ClassId) -> [u8; 3] {
@@ -131,14 +131,20 @@ fn attribute_lines(
         if ABSENCES.contains(&value) {
             continue;
         }
-        let mut line = Line::new();
-        push_short(&mut line, &attribute.name);
-        push_clipped(&mut line, ": ");
-        push_clipped(&mut line, value);
+        let line = attribute_line(&attribute.name, value);
         // A schema has no more attributes than there is room for lines.
         let _ = lines.push(line);
     }
     lines
+}
+
+/// "nucl shape: irregular", clipped to 48 bytes.
+pub fn attribute_line(attribute: &str, value: &str) -> String<48> {
+    let mut line = Line::new();
+    push_short(&mut line, attribute);
+    push_clipped(&mut line, ": ");
+    push_clipped(&mut line, value);
+    line
 }
 
 /// The last word of an attribute's name whole, the ones before it as four letters.

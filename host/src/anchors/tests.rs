@@ -5,8 +5,12 @@ use crate::dataset::real_data::wbc_data;
 use crate::dataset::{OpenOptions, Split, open};
 use crate::model::Architecture;
 
+fn levels() -> Levels {
+    Architecture::yolov5("n").unwrap().levels()
+}
+
 fn checked(sizes: &[[f32; 2]]) -> AnchorCheck {
-    check_anchors(sizes, &Architecture::yolov5("n").unwrap().levels(), 4.0, 7)
+    check_anchors(sizes, &levels(), 4.0, 7)
 }
 
 /// Sides on a grid, all between the given ones.
@@ -93,12 +97,7 @@ fn the_real_cells_are_covered_or_get_better_boxes() {
         let sizes = sizes_on_canvas(&train, FitKind::Letterbox, Size::new(canvas, canvas));
         for anchor_t in [4.0, 1.5] {
             let started = Instant::now();
-            let check = check_anchors(
-                &sizes,
-                &Architecture::yolov5("n").unwrap().levels(),
-                anchor_t,
-                0,
-            );
+            let check = check_anchors(&sizes, &levels(), anchor_t, 0);
             eprintln!(
                 "{set} at {canvas}, anchor_t {anchor_t}: {check} ({:.2} s)",
                 started.elapsed().as_secs_f64()

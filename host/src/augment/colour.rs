@@ -45,38 +45,45 @@ impl ColourJitter {
 /// Pixels that are worked on together: three planes of them stay in the first cache.
 const BLOCK: usize = 1024;
 
-/// Multiplies hue (0..6, wrapping), saturation (to 1) and value (to 255). Written without branches,
-/// so that the compiler takes several pixels at once.
+/// Multiplies hue (0..6, wrapping), saturation (to 1) and value (to 255). Written without branches
+/// and without calls that might not be inlined, so that the compiler takes several pixels at once.
 fn multiply(red: &mut [u8], green: &mut [u8], blue: &mut [u8], gains: [f32; 3]) {
     let n = red.len();
     let (green, blue) = (&mut green[..n], &mut blue[..n]);
     for at in 0..n {
-        let rgb = [red[at], green[at], blue[at]];
-        let [h, s, v] = hsv_from_rgb(rgb.map(f32::from));
+        let rgb = [red[at] as f32, green[at] as f32, blue[at] as f32];
+        let [h, s, v] = hsv_from_rgb(rgb);
         let hsv = [
             wrapped(h * gains[0]),
             least(s * gains[1], 1.0),
             least(v * gains[2], 255.0),
         ];
-        [red[at], green[at], blue[at]] = rgb_from_hsv(hsv);
+        let [r, g, b] = rgb_from_hsv(hsv);
+        red[at] = r;
+        green[at] = g;
+        blue[at] = b;
     }
 }
 
 /// `f32::min` without its rule for what is no number.
+#[inline(always)]
 fn least(a: f32, b: f32) -> f32 {
     if a < b { a } else { b }
 }
 
+#[inline(always)]
 fn most(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
 }
 
 /// Back into 0..6 from below 12.
+#[inline(always)]
 fn wrapped(hue: f32) -> f32 {
     if hue >= 6.0 { hue - 6.0 } else { hue }
 }
 
 /// Hue 0..6, saturation 0..=1, value 0..=255.
+#[inline(always)]
 fn hsv_from_rgb([r, g, b]: [f32; 3]) -> [f32; 3] {
     let high = most(most(r, g), b);
     let span = high - least(least(r, g), b);
@@ -91,17 +98,25 @@ fn hsv_from_rgb([r, g, b]: [f32; 3]) -> [f32; 3] {
     [hue, span / most(high, 1.0), high]
 }
 
+#[inline(always)]
 fn rgb_from_hsv([h, s, v]: [f32; 3]) -> [u8; 3] {
     let depth = v * s;
-    let channel = |offset: f32| {
-        let k = wrapped(offset + h);
-        let share = most(least(least(k, 4.0 - k), 1.0), 0.0);
-        byte(v - depth * share)
-    };
-    [channel(5.0), channel(3.0), channel(1.0)]
+    [
+        byte(v - depth * share(h, 5.0)),
+        byte(v - depth * share(h, 3.0)),
+        byte(v - depth * share(h, 1.0)),
+    ]
+}
+
+/// How much of the depth a channel loses at a hue.
+#[inline(always)]
+fn share(hue: f32, offset: f32) -> f32 {
+    let k = wrapped(offset + hue);
+    most(least(least(k, 4.0 - k), 1.0), 0.0)
 }
 
 /// 0..=255, rounded: at 2^23 a float's last bit is one.
+#[inline(always)]
 fn byte(value: f32) -> u8 {
     (value + 8_388_608.0).to_bits() as u8
 }

@@ -65,16 +65,16 @@ fn restain(canvas: &mut [u8], changes: [(f64, f64); 2]) {
     let (red, rest) = canvas.split_at_mut(plane);
     let (green, blue) = rest.split_at_mut(plane);
     for ((red, green), blue) in red.iter_mut().zip(green).zip(blue) {
-        let (r, g, b) = (
-            &tables[0][usize::from(*red)],
-            &tables[1][usize::from(*green)],
-            &tables[2][usize::from(*blue)],
-        );
+        let r = &tables[0][*red as usize];
+        let g = &tables[1][*green as usize];
+        let b = &tables[2][*blue as usize];
         let byte = |channel: usize| {
             let density = (r[channel] + g[channel] + b[channel]) >> FRACTION;
             bytes[density.clamp(0, STEPS as i32 - 1) as usize]
         };
-        (*red, *green, *blue) = (byte(0), byte(1), byte(2));
+        *red = byte(0);
+        *green = byte(1);
+        *blue = byte(2);
     }
 }
 

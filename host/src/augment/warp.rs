@@ -67,24 +67,28 @@ impl Packed {
     }
 
     /// Eight bytes from pixel `at`: the pixel, the one behind it, and two that are not looked at.
+    #[inline(always)]
     fn pair(&self, at: usize) -> u64 {
         let bytes = &self.bytes[at * 3..][..8];
         u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
     }
 
+    #[inline(always)]
     fn pixel(&self, x: usize, y: usize) -> u64 {
         let at = (y * self.size.width as usize + x) * 3;
-        let [r, g, b] = [0, 1, 2].map(|channel| u64::from(self.bytes[at + channel]));
-        r | g << 8 | b << 16
+        let pixel = &self.bytes[at..at + 3];
+        u64::from(pixel[0]) | u64::from(pixel[1]) << 8 | u64::from(pixel[2]) << 16
     }
 }
 
 /// The three low bytes, 21 bits apart: room for a weighted sum of each.
+#[inline(always)]
 fn spread(pixel: u64) -> u64 {
     (pixel & 0xff) | (pixel & 0xff00) << 13 | (pixel & 0x00ff_0000) << 26
 }
 
 /// The weighted mean of left and right of two rows, and its three bytes.
+#[inline(always)]
 fn blend(top: [u64; 2], bottom: [u64; 2], wx: u64, wy: u64) -> [u8; 3] {
     const ONE: u64 = 1 << WEIGHT_BITS;
     const ROUND: u64 = 1 << (2 * WEIGHT_BITS - 1);
@@ -96,8 +100,12 @@ fn blend(top: [u64; 2], bottom: [u64; 2], wx: u64, wy: u64) -> [u8; 3] {
         + spread(bottom[0]) * below
         + spread(bottom[1]) * both
         + (ROUND | ROUND << 21 | ROUND << 42);
-    let shift = 2 * WEIGHT_BITS;
-    [sum >> shift, sum >> (21 + shift), sum >> (42 + shift)].map(|value| value as u8)
+    const SHIFT: u32 = 2 * WEIGHT_BITS;
+    [
+        (sum >> SHIFT) as u8,
+        (sum >> (21 + SHIFT)) as u8,
+        (sum >> (42 + SHIFT)) as u8,
+    ]
 }
 
 /// One row of the canvas.
@@ -117,16 +125,33 @@ pub fn draw(picture: &Packed, map: &Projective, canvas: &mut [u8], size: Size) {
     let line = size.width as usize;
     let (red, rest) = canvas.split_at_mut(line * size.height as usize);
     let (green, blue) = rest.split_at_mut(line * size.height as usize);
-    for y in low(covered[1])..high(covered[3], size.height) {
-        let at = y * line..(y + 1) * line;
-        let row: Row<'_> = [&mut red[at.clone()], &mut green[at.clone()], &mut blue[at]];
-        let start = back.point(0.5, y as f64 + 0.5);
-        if back.is_affine() {
-            Line::new(picture, start, back.step()).draw(row, columns.clone());
-        } else {
-            draw_tilted(picture, start, back.step(), row, columns.clone());
+    let rows = low(covered[1])..high(covered[3], size.height);
+    for columns in strips(columns, back.step()) {
+        for y in rows.clone() {
+            let at = y * line..(y + 1) * line;
+            let row: Row<'_> = [&mut red[at.clone()], &mut green[at.clone()], &mut blue[at]];
+            let start = back.point(0.5, y as f64 + 0.5);
+            if back.is_affine() {
+                Line::new(picture, start, back.step()).draw(row, columns.clone());
+            } else {
+                draw_tilted(picture, start, back.step(), row, columns.clone());
+            }
         }
     }
+}
+
+/// All columns at once where a row of the canvas runs along rows of the picture; narrow strips where
+/// it runs across them, so that the lines it touches stay in the first cache until the next row.
+fn strips(columns: Range<usize>, step: [f64; 3]) -> impl Iterator<Item = Range<usize>> {
+    let width = if step[1].abs() > step[0].abs() {
+        64
+    } else {
+        columns.len().max(1)
+    };
+    let end = columns.end;
+    columns
+        .step_by(width)
+        .map(move |first| first..(first + width).min(end))
 }
 
 /// A row of the canvas as it lies on the picture, affine: pixel indices with [`FRACTION`] bits.
@@ -207,15 +232,18 @@ impl<'a> Line<'a> {
 }
 
 /// The fraction of an index, in weights.
+#[inline(always)]
 fn weight(index: i64) -> u64 {
     u64::from(index as u32 >> (FRACTION - WEIGHT_BITS))
 }
 
 /// The value right and below of pixel `(x, y)`, edges repeated.
+#[inline(always)]
 fn clamped(picture: &Packed, x: i64, y: i64, wx: u64, wy: u64) -> [u8; 3] {
     let near = |v: i64, side: u32| v.clamp(0, i64::from(side) - 1) as usize;
-    let [left, right] = [x, x + 1].map(|x| near(x, picture.size.width));
-    let [top, bottom] = [y, y + 1].map(|y| near(y, picture.size.height));
+    let (width, height) = (picture.size.width, picture.size.height);
+    let (left, right) = (near(x, width), near(x + 1, width));
+    let (top, bottom) = (near(y, height), near(y + 1, height));
     blend(
         [picture.pixel(left, top), picture.pixel(right, top)],
         [picture.pixel(left, bottom), picture.pixel(right, bottom)],
@@ -244,39 +272,62 @@ fn overlap(a: Range<i64>, b: Range<i64>) -> Range<i64> {
 /// The same with a division a pixel.
 fn draw_tilted(
     picture: &Packed,
-    mut at: [f64; 3],
+    start: [f64; 3],
     step: [f64; 3],
     row: Row<'_>,
     columns: Range<usize>,
 ) {
-    let (width, height) = (
-        f64::from(picture.size.width),
-        f64::from(picture.size.height),
-    );
-    for (at, step) in at.iter_mut().zip(step) {
-        *at += columns.start as f64 * step;
-    }
+    const ONE: i64 = 1 << WEIGHT_BITS;
+    let (width, height) = (picture.size.width as usize, picture.size.height as usize);
+    let columns = seen(picture.size, start, step, columns);
+    let mut at = [0, 1, 2].map(|k| start[k] + columns.start as f64 * step[k]);
     let [red, green, blue] = row;
     for x in columns {
         let [u, v, w] = at;
         let (u, v) = (u / w, v / w);
-        let inside = u >= 0.0 && v >= 0.0 && u < width && v < height;
+        let inside = u >= 0.0 && v >= 0.0 && u < width as f64 && v < height as f64;
         if Projective::is_seen(w) && inside {
-            let scale = f64::from(1 << WEIGHT_BITS);
-            let fixed = |v: f64| ((v - 0.5) * scale + 0.5).floor() as i64;
+            // An index from the pixel before the first, so that cutting rounds down.
+            let fixed = |v: f64| ((v + 0.5) * ONE as f64 + 0.5) as i64 - ONE;
             let (u, v) = (fixed(u), fixed(v));
-            let weight = |v: i64| (v & ((1 << WEIGHT_BITS) - 1)) as u64;
-            let rgb = clamped(
-                picture,
-                u >> WEIGHT_BITS,
-                v >> WEIGHT_BITS,
-                weight(u),
-                weight(v),
-            );
+            let (left, top) = (u >> WEIGHT_BITS, v >> WEIGHT_BITS);
+            let (wx, wy) = ((u & (ONE - 1)) as u64, (v & (ONE - 1)) as u64);
+            let inner = |index: i64, side: usize| index >= 0 && index + 1 < side as i64;
+            let rgb = if inner(left, width) && inner(top, height) {
+                let at = top as usize * width + left as usize;
+                let (top, bottom) = (picture.pair(at), picture.pair(at + width));
+                blend([top, top >> 24], [bottom, bottom >> 24], wx, wy)
+            } else {
+                clamped(picture, left, top, wx, wy)
+            };
             [red[x], green[x], blue[x]] = rgb;
         }
-        at = [0, 1, 2].map(|k| at[k] + step[k]);
+        at = [at[0] + step[0], at[1] + step[1], at[2] + step[2]];
     }
+}
+
+/// The columns of a row that lie on the picture, and up to one more on either side.
+fn seen(size: Size, start: [f64; 3], step: [f64; 3], columns: Range<usize>) -> Range<usize> {
+    let (width, height) = (f64::from(size.width), f64::from(size.height));
+    // Each is a line over the columns that is not negative on the picture.
+    let lines = |[u, v, w]: [f64; 3]| [u, width * w - u, v, height * w - v, w];
+    let (mut low, mut high) = (columns.start as f64, columns.end as f64);
+    for (at_zero, slope) in lines(start).into_iter().zip(lines(step)) {
+        let crossing = -at_zero / slope;
+        if slope > 0.0 {
+            low = low.max(crossing);
+        } else if slope < 0.0 {
+            high = high.min(crossing);
+        } else if at_zero < 0.0 {
+            return 0..0;
+        }
+    }
+    let (low, high) = (
+        (low - 1.0).max(0.0) as usize,
+        (high + 2.0).max(0.0) as usize,
+    );
+    let first = low.clamp(columns.start, columns.end);
+    first..high.clamp(first, columns.end)
 }
 
 #[cfg(test)]

@@ -13,9 +13,10 @@ use super::say;
 use crate::dataset::{
     DataError, Dataset, Format, GroupRule, Mode, OpenOptions, PhantomLook, PhantomPlan,
     PhantomSchema, Placement, SplitPlan, Stats, WriteReport, cell_sheet, draw_phantoms, open,
-    plot_stats, resplit, write,
+    resplit, write,
 };
 use crate::exit::Usage;
+use crate::plot::write_splits;
 
 /// What to do with data.
 #[derive(Debug, Subcommand)]
@@ -38,7 +39,7 @@ pub enum DataCommand {
         /// One JSON object on stdout.
         #[arg(long)]
         json: bool,
-        /// Folder for classes.svg and cells.png.
+        /// Folder for classes.png and cells.png.
         #[arg(long, value_name = "DIR", default_value = "runs/stats")]
         out: PathBuf,
     },
@@ -274,9 +275,9 @@ fn stats(input: &Input, as_json: bool, out: &Path) -> anyhow::Result<()> {
         say(&stats)?;
     }
     std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
-    plot_stats(&data, &out.join("classes.svg"))?;
+    write_splits(&data, &out.join("classes.png"))?;
     cell_sheet(&data, 30, &out.join("cells.png"))?;
-    eprintln!("wrote classes.svg and cells.png to {}", out.display());
+    eprintln!("wrote classes.png and cells.png to {}", out.display());
     Ok(())
 }
 

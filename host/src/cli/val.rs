@@ -213,7 +213,8 @@ impl ValArgs {
                 write_detections(file, findings, &data.classes, schema)
             })?;
         }
-        judged.write_card(out, Some(judged.run.cost()))
+        judged.write_pictures(out)?;
+        judged.write_card(out)
     }
 }
 

@@ -433,7 +433,7 @@ mod tests {
     #[test]
     fn the_maps_of_a_region_head_are_further_outputs() {
         let spec = Yolov5Spec {
-            n_outputs: [14; 3],
+            head: HeadLayers::Anchor { n_outputs: [14; 3] },
             fine_outputs: true,
             ..fixture::spec()
         };

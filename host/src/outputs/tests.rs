@@ -20,7 +20,7 @@ use crate::loss::{LossOptions, LossWeights};
 use crate::model::{Architecture, Cost};
 use crate::optim::Schedule;
 use crate::score::{ScoreOptions, ScoreReport, partners_of_samples, score_samples};
-use crate::train::{AttributePlan, TrainPlan};
+use crate::train::{AttributePlan, Balance, TrainPlan};
 
 fn bbox(x0: f32) -> BBox<shared::geometry::Image> {
     BBox::from_corners(x0, 10.0, x0 + 20.0, 30.0).unwrap()
@@ -381,6 +381,9 @@ fn run() -> RunState {
             },
             loss: LossOptions::default(),
             attributes: AttributePlan::default(),
+            balance: Balance::None,
+            autoanchor: false,
+            patience: 0,
         },
         classes: ClassTable::new(["Monoblast", "Lymphocyte"]).unwrap(),
         schema: leukemia(),

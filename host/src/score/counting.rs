@@ -39,7 +39,7 @@ struct Tallies {
 /// Pairs of a picture by index.
 pub(super) struct Pairs {
     pub of_truth: Vec<Option<usize>>,
-    of_found: Vec<Option<usize>>,
+    pub of_found: Vec<Option<usize>>,
 }
 
 pub(super) fn pairs(truths: &[Cell], found: &[Detection], iou_min: f32) -> Pairs {
@@ -176,7 +176,7 @@ pub(super) fn reference_partner(
     largest_overlap_without_threshold(truth, all).filter(|_| labelled)
 }
 
-fn value_of(detection: &Detection, attribute: usize) -> Option<ValueId> {
+pub(super) fn value_of(detection: &Detection, attribute: usize) -> Option<ValueId> {
     detection.attributes[attribute].map(|finding| finding.value)
 }
 

@@ -4,6 +4,8 @@
 //! their findings, and the numbers get names. No file is opened: [`crate::detections`] reads.
 
 mod counting;
+mod curves;
+mod details;
 mod partners;
 mod pictures;
 mod precision;
@@ -21,6 +23,8 @@ use shared::metrics::matching::{best_first, one_finding_a_cell};
 use crate::dataset::Sample;
 use crate::detections::PictureFindings;
 
+pub use curves::{Curve, Curves};
+pub use details::{AttributeConfusion, JudgedPicture, ScoreDetails, score_details};
 pub use partners::{Partner, counted, partners};
 pub use report::{
     AtThreshold, AttributeRow, AttributeScore, ClassRow, Coco, Confusion, Counts, Losses, Means,

@@ -78,16 +78,12 @@ fn averages(
 ) -> (Vec<ClassAverage>, Option<f64>) {
     let yolov5 = judge_all(pictures, judge_yolov5);
     let coco = judge_all(pictures, judge_coco);
-    let classes = || (0..n_classes).map(|index| ClassId(index as u8));
-    let truths = |class: ClassId| {
-        let cells = pictures.iter().flat_map(|(cells, _)| cells);
-        cells.filter(|cell| cell.class == Some(class)).count() as u32
-    };
     let mut mean_f1 = Box::new([0.0; CONFIDENCE_POINTS]);
-    let with_truths = classes().map(|class| (of_class(&yolov5, class), truths(class)));
+    let with_truths =
+        class_ids(n_classes).map(|class| (of_class(&yolov5, class), truths_of(pictures, class)));
     let best = best_smoothed_f1(with_truths, &mut mean_f1);
-    let rows = classes().map(|class| {
-        let truths = truths(class);
+    let rows = class_ids(n_classes).map(|class| {
+        let truths = truths_of(pictures, class);
         let verdicts = of_class(&yolov5, class);
         let ap = average_precision::yolov5(verdicts, truths);
         ClassAverage {
@@ -111,8 +107,18 @@ fn averages(
     (rows.collect(), best.map(|best| best.confidence))
 }
 
+pub(super) fn class_ids(n_classes: usize) -> impl Iterator<Item = ClassId> {
+    (0..n_classes).map(|index| ClassId(index as u8))
+}
+
+/// Cells labelled as `class`.
+pub(super) fn truths_of(pictures: &[(Vec<Cell>, &[Detection])], class: ClassId) -> u32 {
+    let cells = pictures.iter().flat_map(|(cells, _)| cells);
+    cells.filter(|cell| cell.class == Some(class)).count() as u32
+}
+
 /// The verdicts of all pictures, class by class.
-fn judge_all(pictures: &[(Vec<Cell>, &[Detection])], judge: Judge) -> Vec<Verdict> {
+pub(super) fn judge_all(pictures: &[(Vec<Cell>, &[Detection])], judge: Judge) -> Vec<Verdict> {
     const UNJUDGED: Verdict = Verdict {
         score: Score::ZERO,
         class: ANY_CELL,
@@ -134,7 +140,7 @@ fn judge_all(pictures: &[(Vec<Cell>, &[Detection])], judge: Judge) -> Vec<Verdic
     verdicts
 }
 
-fn of_class(verdicts: &[Verdict], class: ClassId) -> &[Verdict] {
+pub(super) fn of_class(verdicts: &[Verdict], class: ClassId) -> &[Verdict] {
     let start = verdicts.partition_point(|verdict| verdict.class < class);
     let end = verdicts.partition_point(|verdict| verdict.class <= class);
     &verdicts[start..end]

@@ -397,3 +397,5 @@ fn the_json_says_null_where_nothing_was_measured() {
     assert_eq!(json["missing"][0], "a.png");
     assert_eq!(json["counts"]["bias"], 0.0);
 }
+
+mod details;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use crate::checkpoint::CheckpointError;
 use crate::dataset::DataError;
 use crate::picture::PictureError;
+use crate::plot::PlotError;
+use crate::tensorboard::EventError;
 use crate::validate::ValidationError;
 
 /// Why training stopped early.
@@ -35,7 +37,13 @@ pub enum TrainError {
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The journal or a picture of the run.
+    /// A picture of the run.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
+    /// The events of the run.
+    #[error(transparent)]
+    Events(#[from] EventError),
+    /// The journal.
     #[error("{} cannot be written", .path.display())]
     Journal {
         /// Which file.
@@ -51,6 +59,9 @@ pub enum TrainError {
         "loss or gradient was not finite in {0} batches; the last good checkpoint is kept. Lower lr0?"
     )]
     NotFinite(usize),
+    /// The best network on the validation split, at the end.
+    #[error("{0:#}")]
+    Judged(anyhow::Error),
     /// The validation.
     #[error(transparent)]
     Validation(#[from] ValidationError),

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::checkpoint::RunState;
 use crate::dataset::{Dataset, RARE_BELOW, Sample, Split, repeat_factors};
 use crate::loader::Loader;
+use pictures::RunPictures;
 use run::Run;
 
 pub use error::TrainError;
@@ -26,7 +27,8 @@ pub(crate) use regions::Taught;
 /// Trains on the train split of `data`, chooses by its val split.
 ///
 /// `last.safetensors` and `best.safetensors` are written to the run's folder after every epoch,
-/// `results.csv` beside them. `each` hears of every batch (done, all) and every epoch.
+/// `results.csv` beside them, as a picture and as TensorBoard events too. `each` hears of every batch
+/// (done, all) and every epoch. In the end what the best network finds is drawn.
 ///
 /// # Errors
 /// See [`TrainError`]; the checkpoints of finished epochs stay.
@@ -39,27 +41,24 @@ pub fn train(
     mut each: impl FnMut(Progress<'_>),
 ) -> Result<(RunState, Ended), TrainError> {
     let begun = Instant::now();
-    let of = |split| data.samples.iter().filter(move |s| s.split == split);
-    let train: Vec<&Sample> = of(Split::Train).collect();
-    let val: Vec<&Sample> = of(Split::Val).collect();
-    for (samples, split) in [(&train, "train"), (&val, "val")] {
-        if samples.iter().all(|s| s.cells.is_empty()) {
-            return Err(TrainError::Empty {
-                name: data.name.clone(),
-                split,
-            });
-        }
-    }
-    let loader = loader_of(train, data, &plan, options);
+    let train = with_cells(data, Split::Train)?;
+    let val = with_cells(data, Split::Val)?;
+    let loader = loader_of(&train, data, &plan, options);
     let mut run = Run::new(data, plan, start, options, stop, &mut each)?;
     let mut longest = Duration::ZERO;
+    let mut ended = Ended::Done;
     let mut journal = Journal::open(&options.out, run.state.epochs_done).map_err(unwritten)?;
+    let args = serde_json::to_string_pretty(&run.state.plan).unwrap_or_default();
+    let mut shown = RunPictures::open(&options.out, run.state.epochs_done, &args)?;
+    shown.labels(&train, data)?;
     for epoch in run.state.epochs_done..run.state.plan.epochs {
-        if let Some(ended) = ends_early(&run.state, options, begun, longest) {
-            return Ok((run.state, ended));
+        if let Some(early) = ends_early(&run.state, options, begun, longest) {
+            ended = early;
+            break;
         }
         let started = Instant::now();
-        let losses = run.epoch(epoch, &loader, &mut each)?;
+        let losses = run.epoch(epoch, &loader, &mut shown, &mut each)?;
+        let trained = started.elapsed().as_secs_f64();
         let last = epoch + 1 == run.state.plan.epochs;
         let validation = if last || (epoch + 1) % options.validate_every == 0 {
             Some(run.validate(&val, data)?)
@@ -67,20 +66,22 @@ pub fn train(
             None
         };
         let is_best = run.note(epoch, validation.as_ref());
+        let batches = loader.batches(run.state.plan.batch);
+        let pace = run.pace((epoch + 1) * batches - 1, &loader);
         let row = EpochRow {
             epoch: epoch + 1,
             losses: losses.means(),
+            val_losses: validation.and_then(|v| v.losses),
             validation,
-            lr: run
-                .pace(epoch * loader.batches(run.state.plan.batch), &loader)
-                .lr,
+            lr: [pace.bias_lr, pace.lr, pace.lr],
+            images_per_second: loader.len() as f64 / trained,
             seconds: started.elapsed().as_secs_f64(),
         };
         run.check_finite()?;
         // The journal first: a resumed run cuts lines it has not reached, but cannot make up lost ones.
         journal.append(&row).map_err(unwritten)?;
         run.save(is_best)?;
-        pictures::write_curves(journal.path(), &options.out).map_err(unwritten)?;
+        shown.epoch(&row, journal.path())?;
         each(Progress::Epoch {
             row: &row,
             epochs: run.state.plan.epochs,
@@ -88,7 +89,20 @@ pub fn train(
         });
         longest = longest.max(started.elapsed());
     }
-    Ok((run.state, Ended::Done))
+    shown.finish(&run.state, options.device, data)?;
+    Ok((run.state, ended))
+}
+
+/// The pictures of a split that has cells.
+fn with_cells(data: &Dataset, split: Split) -> Result<Vec<&Sample>, TrainError> {
+    let samples: Vec<&Sample> = data.split(split).collect();
+    if samples.iter().all(|s| s.cells.is_empty()) {
+        return Err(TrainError::Empty {
+            name: data.name.clone(),
+            split: split.name(),
+        });
+    }
+    Ok(samples)
 }
 
 /// Why no further epoch is begun; `longest` is the longest of this process' epochs so far.
@@ -112,14 +126,14 @@ fn ends_early(
 
 /// The training pictures, rare ones repeated where the plan says so.
 fn loader_of<'a>(
-    samples: Vec<&'a Sample>,
+    samples: &[&'a Sample],
     data: &Dataset,
     plan: &TrainPlan,
     options: &TrainOptions,
 ) -> Loader<'a> {
     let factors = (plan.balance == Balance::Repeat)
-        .then(|| repeat_factors(&samples, data.classes.len(), RARE_BELOW));
-    let loader = Loader::new(samples, plan.fit, plan.canvas, &options.cache);
+        .then(|| repeat_factors(samples, data.classes.len(), RARE_BELOW));
+    let loader = Loader::new(samples.to_vec(), plan.fit, plan.canvas, &options.cache);
     match factors {
         Some(factors) => loader.repeated(&factors),
         None => loader,

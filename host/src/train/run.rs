@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor, nn};
 use super::regions::Taught;
 use super::{
     Balance, Progress, Start, TrainError, TrainOptions, TrainPlan, best_checkpoint,
-    last_checkpoint, pictures, unwritten,
+    last_checkpoint, pictures::RunPictures,
 };
 use crate::anchors::{Levels, check_anchors, sizes_on_canvas};
 use crate::augment::Rng;
@@ -168,6 +168,7 @@ impl<'a> Run<'a> {
         &mut self,
         epoch: usize,
         loader: &Loader<'_>,
+        pictures: &mut RunPictures,
         each: &mut impl FnMut(Progress<'_>),
     ) -> Result<EpochLoss, TrainError> {
         let plan = self.state.plan.clone();
@@ -189,16 +190,10 @@ impl<'a> Run<'a> {
         let of = loader.batches(plan.batch);
         let mut losses = EpochLoss::default();
         let mut done = 0;
-        let mut unseen = epoch == 0;
         let mut drawn = Ok(());
         loader.epoch(&epoch_plan, |batch| {
-            if std::mem::take(&mut unseen) {
-                drawn = pictures::write_batch(
-                    &batch,
-                    plan.canvas,
-                    &self.state.classes,
-                    &self.options.out,
-                );
+            if epoch == 0 && drawn.is_ok() {
+                drawn = pictures.batch(&batch, plan.canvas, &self.state.classes);
             }
             let pace = self.pace(epoch * of + done, loader);
             done += 1;
@@ -210,7 +205,7 @@ impl<'a> Run<'a> {
             });
             !self.stop.load(Ordering::Relaxed) && self.not_finite <= NOT_FINITE_MAX
         })?;
-        drawn.map_err(unwritten)?;
+        drawn?;
         if self.not_finite > NOT_FINITE_MAX {
             return Err(TrainError::NotFinite(self.not_finite));
         }

@@ -1,6 +1,6 @@
 //! A checkpoint on a split: what it found, what that is worth, and its card.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -12,10 +12,9 @@ use crate::checkpoint::{Checkpoint, RunState, sha256_of};
 use crate::dataset::{Dataset, Sample, Split, fingerprint};
 use crate::detections::PictureFindings;
 use crate::eval::{BATCH, Evaluator, Pipeline, Speed, Symmetry, default_workers};
-use crate::model::Cost;
 use crate::outputs::Card;
+use crate::plot::{PlotError, write_validation_pictures};
 use crate::score::{ScoreOptions, ScoreReport, score_samples};
-use crate::train::best_checkpoint;
 
 /// Stands for the domain of pictures that the data file names none for.
 const NO_DOMAIN: &str = "(no domain named)";
@@ -151,11 +150,27 @@ pub fn judge<'a>(
 }
 
 impl Judged<'_> {
+    /// Draws curves, confusions, reliability, and truth beside prediction into the folder `out`.
+    ///
+    /// # Errors
+    /// A picture that cannot be read any more, or what the disk says.
+    pub fn write_pictures(&self, out: &Path) -> Result<Vec<PathBuf>, PlotError> {
+        let (classes, schema) = (&self.data.classes, &self.data.schema);
+        write_validation_pictures(
+            out,
+            &self.samples,
+            &self.findings,
+            &self.report,
+            classes,
+            schema,
+        )
+    }
+
     /// Writes `MODEL_CARD.md` into the folder `out`.
     ///
     /// # Errors
     /// A picture that cannot be read any more, or what the disk says.
-    pub fn write_card(&self, out: &Path, cost: Option<Cost>) -> anyhow::Result<()> {
+    pub fn write_card(&self, out: &Path) -> anyhow::Result<()> {
         let of_split = Dataset {
             samples: self.samples.iter().map(|&sample| sample.clone()).collect(),
             ..self.data.clone()
@@ -164,7 +179,7 @@ impl Judged<'_> {
             name: &self.name,
             run: &self.run,
             weights_sha256: &self.sha256,
-            cost,
+            cost: Some(self.run.cost()),
             data: self.data,
             data_fingerprint: &fingerprint(&of_split)?,
             split: self.split,
@@ -175,23 +190,6 @@ impl Judged<'_> {
         };
         Ok(card.write(out)?)
     }
-}
-
-/// Judges the best checkpoint of the run in the folder `run` on the val split of the data that it was
-/// trained on, and writes its card there: the end of a training.
-///
-/// # Errors
-/// As [`judge`], or what the disk says.
-pub fn write_training_card(
-    run: &Path,
-    data: &Dataset,
-    device: Device,
-    cost: Option<Cost>,
-) -> anyhow::Result<()> {
-    let weights = best_checkpoint(run);
-    let checkpoint = Checkpoint::load(&weights)?;
-    let how = Judging::on(device);
-    judge(&weights, &checkpoint, data, Split::Val, &how)?.write_card(run, cost)
 }
 
 /// The folder that a checkpoint lies in, which is the run's name.

@@ -7,10 +7,10 @@
 use super::matching::{IOU_THRESHOLDS, Verdict};
 
 /// Recalls at which precision is read: 0.00, 0.01, ... 1.00.
-const RECALL_POINTS: usize = 101;
+pub const RECALL_POINTS: usize = 101;
 
-/// Recall number `point`, rounded as `point * 0.01`.
-fn recall_at(point: usize) -> f64 {
+/// Recall number `point` of [`RECALL_POINTS`], rounded as `point * 0.01`.
+pub fn recall_at(point: usize) -> f64 {
     if point + 1 == RECALL_POINTS {
         1.0
     } else {
@@ -93,9 +93,14 @@ fn backwards(verdicts: &[Verdict], truths: u32, threshold: usize) -> impl Iterat
     })
 }
 
-/// One threshold of [`yolov5`].
-fn yolov5_at(verdicts: &[Verdict], truths: u32, threshold: usize) -> f64 {
+/// The curve of [`yolov5`] at threshold number `threshold`: precision (0..=1) at each recall.
+///
+/// Without truths or findings all is 0.
+pub fn yolov5_curve(verdicts: &[Verdict], truths: u32, threshold: usize) -> [f64; RECALL_POINTS] {
     let mut curve = [0.0; RECALL_POINTS];
+    if truths == 0 || verdicts.is_empty() {
+        return curve;
+    }
     let mut right = (1.0, 0.0);
     let points = backwards(verdicts, truths, threshold).map(|at| (at.recall, at.precision));
     for (recall, precision) in points.chain([(0.0, 1.0)]) {
@@ -106,6 +111,12 @@ fn yolov5_at(verdicts: &[Verdict], truths: u32, threshold: usize) -> f64 {
         }
         right = left;
     }
+    curve
+}
+
+/// One threshold of [`yolov5`]: the area under its curve.
+fn yolov5_at(verdicts: &[Verdict], truths: u32, threshold: usize) -> f64 {
+    let curve = yolov5_curve(verdicts, truths, threshold);
     let steps = curve.windows(2).enumerate();
     steps
         .map(|(point, y)| (recall_at(point + 1) - recall_at(point)) * (y[0] + y[1]) / 2.0)

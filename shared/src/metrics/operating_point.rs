@@ -33,8 +33,8 @@ impl PrecisionRecall {
     }
 }
 
-/// Confidence number `point`.
-fn confidence_at(point: usize) -> f64 {
+/// Confidence number `point` of [`CONFIDENCE_POINTS`], 0..=1.
+pub fn confidence_at(point: usize) -> f64 {
     if point + 1 == CONFIDENCE_POINTS {
         1.0
     } else {
