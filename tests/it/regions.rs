@@ -128,7 +128,8 @@ fn a_region_head_without_attributes_is_refused() {
         out: folder.path().to_path_buf(),
         device: Device::Cpu,
         workers: 1,
-        cache_bytes: 0,
+        cache: host::cache::CachePlan::None,
+        time_budget: None,
         validate_every: 1,
     };
     let stop = AtomicBool::new(false);

@@ -36,8 +36,8 @@ pub struct Card<'a> {
     pub run: &'a RunState,
     /// Hash of the checkpoint's file.
     pub weights_sha256: &'a str,
-    /// What the network costs, when it was counted.
-    pub cost: Option<Cost>,
+    /// What the network costs.
+    pub cost: Cost,
     /// The data that was judged.
     pub data: &'a Dataset,
     /// Its fingerprint, of this split alone.
@@ -97,15 +97,18 @@ impl Card<'_> {
             "**For research use only. Not for use in diagnostic procedures.**\n",
         );
         let plan = &run.plan;
-        let cost = self.cost.map_or("not counted".to_owned(), |cost| {
-            let (millions, gflops) = (cost.parameters as f64 / 1e6, cost.gflops);
-            let n = cost.parameters;
-            let per_cell = match cost.gflops_per_cell {
-                0.0 => String::new(),
-                gflops => format!(" and {gflops:.2} a cell"),
-            };
-            format!("{millions:.2} M parameters ({n}), {gflops:.2} GFLOPs a picture{per_cell}")
-        });
+        let Cost {
+            parameters: n,
+            gflops,
+            gflops_per_cell,
+        } = self.cost;
+        let millions = n as f64 / 1e6;
+        let per_cell = match gflops_per_cell {
+            0.0 => String::new(),
+            gflops => format!(" and {gflops:.2} a cell"),
+        };
+        let cost =
+            format!("{millions:.2} M parameters ({n}), {gflops:.2} GFLOPs a picture{per_cell}");
         let attributes = run.schema.iter().map(|(_, a)| a.name.as_str());
         let rows = [
             ("network", network(run)),

@@ -414,11 +414,11 @@ fn the_card_tells_data_figures_and_limits_and_nothing_of_others_becomes_markup()
         name: "my_run",
         run: &run(),
         weights_sha256: &"ef".repeat(32),
-        cost: Some(Cost {
+        cost: Cost {
             parameters: 1_782_859,
             gflops: 1.0625,
             gflops_per_cell: 0.0,
-        }),
+        },
         data: &data,
         data_fingerprint: "0123",
         split: Split::Test,

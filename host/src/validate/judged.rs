@@ -179,7 +179,7 @@ impl Judged<'_> {
             name: &self.name,
             run: &self.run,
             weights_sha256: &self.sha256,
-            cost: Some(self.run.cost()),
+            cost: self.run.cost(),
             data: self.data,
             data_fingerprint: &fingerprint(&of_split)?,
             split: self.split,
