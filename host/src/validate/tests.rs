@@ -10,6 +10,7 @@ use crate::loss::{Given, LossOptions, LossWeights, loss};
 use crate::model::Architecture;
 use crate::optim::Schedule;
 
+
 /// A small plan, whose every choice is the default.
 pub(crate) fn plan() -> TrainPlan {
     TrainPlan {
