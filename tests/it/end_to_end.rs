@@ -54,7 +54,7 @@ pub(crate) fn plan() -> TrainPlan {
         architecture: Architecture::yolov5("n").unwrap(),
         canvas: Size::new(96, 96),
         fit: FitKind::Letterbox,
-        epochs: 20,
+        epochs: 24,
         batch: 8,
         seed: 1,
         close_mosaic: 0,
@@ -70,6 +70,7 @@ pub(crate) fn plan() -> TrainPlan {
             translate: 0.02,
             scale: [0.95, 1.05],
             turns: false,
+            fliplr: 0.0,
             colour: ColourJitter {
                 hue: 0.0,
                 saturation: 0.1,
