@@ -17,7 +17,7 @@ use crate::checkpoint::RunState;
 use crate::dataset::{Dataset, Domain, Origin, ReadReport, Sample, Split};
 use crate::detections::PictureFindings;
 use crate::loss::{LossOptions, LossWeights};
-use crate::model::Architecture;
+use crate::model::{Architecture, Cost};
 use crate::optim::Schedule;
 use crate::score::{ScoreOptions, ScoreReport, partners_of_samples, score_samples};
 use crate::train::{AttributePlan, TrainPlan};
@@ -411,10 +411,11 @@ fn the_card_tells_data_figures_and_limits_and_nothing_of_others_becomes_markup()
         name: "my_run",
         run: &run(),
         weights_sha256: &"ef".repeat(32),
-        cost: Some(Cost {
+        cost: Cost {
             parameters: 1_782_859,
             gflops: 1.0625,
-        }),
+            gflops_per_cell: 0.0,
+        },
         data: &data,
         data_fingerprint: "0123",
         split: Split::Test,
