@@ -56,7 +56,7 @@ pub(crate) fn plan() -> TrainPlan {
         architecture: Architecture::yolov5("n").unwrap(),
         canvas: Size::new(96, 96),
         fit: FitKind::Letterbox,
-        epochs: 20,
+        epochs: 24,
         batch: 8,
         seed: 1,
         close_mosaic: 0,

@@ -142,7 +142,7 @@ fn a_region_head_without_attributes_is_refused() {
         &stop,
         |_| (),
     );
-    let refused = begun.err().expect("there is nothing to say").to_string();
+    let refused = begun.expect_err("there is nothing to say").to_string();
     assert_eq!(
         refused,
         format!(
