@@ -241,7 +241,8 @@ pub(crate) fn cut_and_resumed_is_straight(data: &Dataset, plan: &TrainPlan, fold
         out: out.clone(),
         device: Device::Cpu,
         workers: 2,
-        cache_bytes: 0,
+        cache: CachePlan::Ram { bytes: 0 },
+        time_budget: None,
         validate_every: 1,
     };
     let stop = AtomicBool::new(false);

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use edge::detector::Detector;
 use edge::model::ModelFile;
 use edge::tract::TractNetwork;
+use host::cache::CachePlan;
 use host::checkpoint::{Checkpoint, sha256_of};
 use host::dataset::{Dataset, Sample, Split};
 use host::eval::Evaluator;
@@ -128,7 +129,8 @@ fn a_region_head_without_attributes_is_refused() {
         out: folder.path().to_path_buf(),
         device: Device::Cpu,
         workers: 1,
-        cache_bytes: 0,
+        cache: CachePlan::Ram { bytes: 0 },
+        time_budget: None,
         validate_every: 1,
     };
     let stop = AtomicBool::new(false);
