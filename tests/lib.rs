@@ -1,5 +1,6 @@
 //! What the tests that cross crates have in common.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The project's root.
@@ -17,6 +18,49 @@ pub fn wbc_data(set: &str) -> Option<PathBuf> {
     let found = Some(data.join(set)).filter(|path| path.is_dir());
     if found.is_none() {
         eprintln!("skipped: no WBC_DATA");
+    }
+    found
+}
+
+/// Raw heads of a canvas, finest level first.
+pub type Heads = Vec<Vec<f32>>;
+
+/// Writes what a runtime made of canvases in the layout that `tests/onnx_parity.py` describes.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn dump_heads(
+    runtime: &str,
+    folder: &Path,
+    canvases: &[Vec<u8>],
+    heads: &[Heads],
+) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let mut fields = Vec::new();
+    for (index, (canvas, levels)) in canvases.iter().zip(heads).enumerate() {
+        let canvas_name = format!("canvas_{index}.u8");
+        fs::write(folder.join(&canvas_name), canvas)?;
+        let mut names = Vec::new();
+        for (level, values) in levels.iter().enumerate() {
+            let name = format!("heads_{index}_{level}.f32");
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            fs::write(folder.join(&name), bytes)?;
+            names.push(name);
+        }
+        fields.push(serde_json::json!({ "canvas": canvas_name, "heads": names }));
+    }
+    let index = serde_json::json!({ "runtime": runtime, "fields": fields });
+    fs::write(folder.join("index.json"), index.to_string())
+}
+
+/// The Python that `tests/onnx-parity` sets up, or `None` with a word on stderr: nothing is downloaded
+/// by a test.
+pub fn parity_python() -> Option<PathBuf> {
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(home, |cache| Some(cache.into()))?;
+    let found = Some(cache.join("leukoscope/venv/bin/python")).filter(|path| path.is_file());
+    if found.is_none() {
+        eprintln!("skipped: no ONNX Runtime, tests/onnx-parity sets it up");
     }
     found
 }

@@ -16,7 +16,7 @@ use shared::class::ClassTable;
 use shared::head::{HeadLevel, HeadSpec, MAX_LEVELS};
 use tch::{Kind, Tensor, nn};
 
-use crate::model::{Architecture, AttributeHead, Detector, RegionHead};
+use crate::model::{Architecture, AttributeHead, Cost, Detector, RegionHead, cost};
 use crate::train::TrainPlan;
 use crate::weights::pickle::read_pt;
 
@@ -98,19 +98,24 @@ impl RunState {
     /// The network in `store`, with its attribute head if that is one of its own, with the random
     /// weights of the plan's seed.
     pub fn build(&self, store: &nn::VarStore) -> Detector {
-        // torch's generator belongs to the process: between seeding and drawing nobody else may draw.
-        static GENERATOR: Mutex<()> = Mutex::new(());
-        let _held = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-        tch::manual_seed(self.plan.seed as i64);
         let architecture = &self.plan.architecture;
-        let network = build(store, architecture, &self.head());
-        match architecture.attributes {
-            AttributeHead::Roi if !self.schema.is_empty() => {
-                let counts: Vec<u8> = self.value_counts().collect();
-                network.with_regions(RegionHead::new(&store.root(), architecture, &counts))
+        seeded(self.plan.seed as i64, || {
+            let network = build(store, architecture, &self.head());
+            match architecture.attributes {
+                AttributeHead::Roi if !self.schema.is_empty() => {
+                    let counts: Vec<u8> = self.value_counts().collect();
+                    network.with_regions(RegionHead::new(&store.root(), architecture, &counts))
+                }
+                _ => network,
             }
-            _ => network,
-        }
+        })
+    }
+
+    /// Parameters and operations of the network.
+    pub fn cost(&self) -> Cost {
+        let values: Vec<u8> = self.value_counts().collect();
+        let plan = &self.plan;
+        cost(&plan.architecture, &self.head(), &values, plan.canvas)
     }
 
     /// The version that is written now.
@@ -334,6 +339,15 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     let digest = Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What `draw` gives when torch's generator begins with `seed`.
+pub fn seeded<T>(seed: i64, draw: impl FnOnce() -> T) -> T {
+    // The generator belongs to the process: between seeding and drawing nobody else may draw.
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let _held = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    tch::manual_seed(seed);
+    draw()
 }
 
 /// The detector in `store`, without an attribute head of its own.

@@ -3,9 +3,11 @@
 //! It never talks to a camera and never counts: that is the station's work. It meets the station in
 //! two files only, the ONNX model with its contract and `detections.jsonl`.
 
+pub mod allocator;
 pub mod anchors;
 pub mod assign;
 pub mod augment;
+pub mod bench;
 pub mod cache;
 pub mod checkpoint;
 pub mod cli;

@@ -193,22 +193,29 @@ impl Sgd {
 
 impl Group {
     fn step(&mut self, pace: &Pace, shrink: f64) {
-        let gradient = self.parameter.grad();
+        let mut gradient = self.parameter.grad();
         if !gradient.defined() {
             return;
         }
-        let gradient = gradient * shrink + &self.parameter * self.decay;
-        let momentum = match self.momentum.take() {
-            Some(mut momentum) => {
+        // In place: the gradient is cleared afterwards anyway.
+        if shrink < 1.0 {
+            let _ = gradient.g_mul_scalar_(shrink);
+        }
+        if self.decay > 0.0 {
+            let _ = gradient.g_add_(&(&self.parameter * self.decay));
+        }
+        let momentum = match &mut self.momentum {
+            Some(momentum) => {
                 let _ = momentum.g_mul_scalar_(pace.momentum);
-                momentum + &gradient
+                let _ = momentum.g_add_(&gradient);
+                &*momentum
             }
-            None => gradient.copy(),
+            none => none.insert(gradient.copy()),
         };
         let lr = if self.is_bias { pace.bias_lr } else { pace.lr };
-        let update = gradient + &momentum * pace.momentum;
-        let _ = self.parameter.g_sub_(&(update * lr));
-        self.momentum = Some(momentum);
+        let _ = gradient.g_add_(&(momentum * pace.momentum));
+        let _ = gradient.g_mul_scalar_(lr);
+        let _ = self.parameter.g_sub_(&gradient);
     }
 }
 
@@ -241,8 +248,7 @@ impl Ema {
         tch::no_grad(|| {
             for (name, variable) in store.variables() {
                 if let Some(shadow) = self.shadow.get_mut(&name) {
-                    let _ = shadow.g_mul_scalar_(decay);
-                    let _ = shadow.g_add_(&(variable * (1.0 - decay)));
+                    let _ = shadow.lerp_(&variable, 1.0 - decay);
                 }
             }
         });

@@ -3,7 +3,6 @@
 //!
 //!     cargo run --release -p tests --features torch --example dump_heads -- CHECKPOINT MODEL OUT
 
-use std::fs;
 use std::path::Path;
 
 use edge::model::ModelFile;
@@ -15,8 +14,7 @@ use host::picture::Picture;
 use shared::contract::golden_spec;
 use shared::phantom::{MAX_WHITE_CELLS, PhantomCell, draw_field};
 use shared::pixels::RgbViewMut;
-
-type Heads = Vec<Vec<f32>>;
+use tests::{Heads, dump_heads};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -69,32 +67,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         by_tch.push(tch);
         by_tract.push(tract);
     }
-    dump("tch", &Path::new(out).join("tch"), &canvases, &by_tch)?;
-    dump("tract", &Path::new(out).join("tract"), &canvases, &by_tract)?;
+    dump_heads("tch", &Path::new(out).join("tch"), &canvases, &by_tch)?;
+    dump_heads("tract", &Path::new(out).join("tract"), &canvases, &by_tract)?;
     Ok(())
-}
-
-/// The layout that `tests/onnx_parity.py` describes.
-fn dump(
-    runtime: &str,
-    folder: &Path,
-    canvases: &[Vec<u8>],
-    heads: &[Heads],
-) -> std::io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let mut fields = Vec::new();
-    for (index, (canvas, levels)) in canvases.iter().zip(heads).enumerate() {
-        let canvas_name = format!("canvas_{index}.u8");
-        fs::write(folder.join(&canvas_name), canvas)?;
-        let mut names = Vec::new();
-        for (level, values) in levels.iter().enumerate() {
-            let name = format!("heads_{index}_{level}.f32");
-            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            fs::write(folder.join(&name), bytes)?;
-            names.push(name);
-        }
-        fields.push(serde_json::json!({ "canvas": canvas_name, "heads": names }));
-    }
-    let index = serde_json::json!({ "runtime": runtime, "fields": fields });
-    fs::write(folder.join("index.json"), index.to_string())
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use host::assign::Target;
 use host::augment::Rng;
-use host::loss::{AttributeLoss, LossOptions, LossWeights, attribute_terms, loss};
+use host::loss::{AttributeLoss, Given, LossOptions, LossWeights, Regions, loss};
 use host::model::{
     Architecture, Detector, PlacedRegion, RegionHead, region_channels, roi_align, scaled,
 };
@@ -137,25 +137,33 @@ impl Scene {
         let canvas = Size::new(self.side as u32, self.side as u32);
         let mut rng = Rng::new(2, 0, 0);
         let truths: Vec<Attributes> = self.targets.iter().map(|t| t.attributes).collect();
-        let options = LossOptions::default();
+        let attribute = match roi {
+            true => AttributeLoss::Asymmetric,
+            false => AttributeLoss::CrossEntropy,
+        };
+        let options = LossOptions {
+            attribute,
+            ..LossOptions::default()
+        };
         median_ms(self.device, || {
             let outputs = network.forward(&scaled(&canvases), true);
-            let heads = &outputs.heads;
-            let mut parts = loss(
-                &head,
+            let logits = regions
+                .as_ref()
+                .map(|head| head.values(&outputs.fine, &self.regions, Some(&mut rng)));
+            let regions = logits.as_ref().map(|logits| Regions {
+                value_counts: &VALUE_COUNTS,
+                logits,
+                truths: &truths,
+            });
+            let given = Given {
+                spec: &head,
                 canvas,
-                heads,
-                &self.targets,
-                &WEIGHTS,
-                &options,
-                None,
-            );
-            if let Some(regions) = &regions {
-                let logits = regions.values(&outputs.fine, &self.regions, Some(&mut rng));
-                let kind = AttributeLoss::Asymmetric;
-                parts.attribute += attribute_terms(kind, &VALUE_COUNTS, &logits, &truths).mean();
-            }
-            parts.total().backward();
+                targets: &self.targets,
+                options: &options,
+                class_weights: None,
+                regions,
+            };
+            loss(&given, &outputs.heads, &WEIGHTS).total().backward();
         })
     }
 

@@ -34,6 +34,7 @@ const NAMED_IN: [(&str, &[&str]); 2] = [
             "host/src/validate",
             "host/src/export.rs",
             "host/src/device.rs",
+            "host/src/bench.rs",
         ],
     ),
 ];

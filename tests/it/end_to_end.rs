@@ -18,7 +18,7 @@ use host::detections::{ForeignAttributes, read_detections};
 use host::eval::Evaluator;
 use host::export::{contract_of, onnx_of};
 use host::loss::{LossOptions, LossWeights};
-use host::model::Architecture;
+use host::model::{Architecture, DetectionHead};
 use host::optim::Schedule;
 use host::picture::Picture;
 use host::score::{ScoreOptions, score_samples};
@@ -49,6 +49,7 @@ pub(crate) fn fields(folder: &Path) -> Dataset {
     data
 }
 
+/// Of a network that learns eight pictures by heart.
 pub(crate) fn plan() -> TrainPlan {
     TrainPlan {
         architecture: Architecture::yolov5("n").unwrap(),
@@ -70,6 +71,7 @@ pub(crate) fn plan() -> TrainPlan {
             translate: 0.02,
             scale: [0.95, 1.05],
             turns: false,
+            fliplr: 0.0,
             colour: ColourJitter {
                 hue: 0.0,
                 saturation: 0.1,
@@ -112,9 +114,25 @@ pub(crate) fn trained(
 
 #[test]
 fn what_the_trainer_learned_the_station_finds() {
+    learned_and_found(plan());
+}
+
+#[test]
+fn what_the_anchor_free_trainer_learned_the_station_finds() {
+    let plan = plan();
+    learned_and_found(TrainPlan {
+        architecture: Architecture {
+            detection: DetectionHead::AnchorFree,
+            ..plan.architecture
+        },
+        ..plan
+    });
+}
+
+fn learned_and_found(plan: TrainPlan) {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let data = fields(&folder.path().join("fields"));
-    let checkpoint = trained(&data, plan(), usize::MAX, folder.path());
+    let checkpoint = trained(&data, plan, usize::MAX, folder.path());
     let head = checkpoint.run.head();
     let (_store, network) = checkpoint.network(Device::Cpu).expect("the weights fit");
     let evaluator = Evaluator {
@@ -130,7 +148,8 @@ fn what_the_trainer_learned_the_station_finds() {
     let cell_ap50 =
         |report: &host::score::ScoreReport| report.cell.yolov5.as_ref().expect("truth").ap50;
     let map50 = by_host.mean.yolov5_map50.expect("truth");
-    eprintln!("smoke test: mAP50 {map50:.4}");
+    let kind = checkpoint.run.plan.architecture.detection;
+    eprintln!("smoke test, {kind:?}: mAP50 {map50:.4}");
     assert!(
         map50 >= 0.99,
         "eight pictures are learned by heart:\n{by_host}"
@@ -204,18 +223,18 @@ fn heads_are_equal(evaluator: &Evaluator<'_>, mut network: TractNetwork, samples
             .expect("it fits");
         network.run(&canvas, &mut buffers).expect("tract runs");
         for (a, b) in evaluator.heads(&canvas).iter().zip(&buffers.views()) {
-            let largest = a.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
-            let off = a
-                .iter()
-                .zip(b.iter())
-                .fold(0.0_f32, |m, (x, y)| m.max((x - y).abs()));
-            assert!(
-                off <= 2e-5 * largest,
-                "{}: {off} of {largest}",
-                sample.image.display()
-            );
+            let off = relative_difference(a, b);
+            assert!(off <= 2e-5, "{}: {off:e}", sample.image.display());
         }
     }
+}
+
+/// The largest difference, divided by the largest value or 1.
+pub(crate) fn relative_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let largest = a.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
+    let off = a.iter().zip(b).map(|(x, y)| (x - y).abs());
+    off.fold(0.0_f32, f32::max) / largest
 }
 
 #[test]
@@ -241,7 +260,7 @@ pub(crate) fn cut_and_resumed_is_straight(data: &Dataset, plan: &TrainPlan, fold
         out: out.clone(),
         device: Device::Cpu,
         workers: 2,
-        cache: CachePlan::Ram { bytes: 0 },
+        cache: CachePlan::None,
         time_budget: None,
         validate_every: 1,
     };

@@ -5,4 +5,6 @@ mod embedded;
 #[cfg(feature = "torch")]
 mod end_to_end;
 #[cfg(feature = "torch")]
+mod heads;
+#[cfg(feature = "torch")]
 mod regions;

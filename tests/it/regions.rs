@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 use edge::detector::Detector;
 use edge::model::ModelFile;
 use edge::tract::TractNetwork;
-use host::cache::CachePlan;
 use host::checkpoint::{Checkpoint, sha256_of};
 use host::dataset::{Dataset, Sample, Split};
 use host::eval::Evaluator;
@@ -129,7 +128,7 @@ fn a_region_head_without_attributes_is_refused() {
         out: folder.path().to_path_buf(),
         device: Device::Cpu,
         workers: 1,
-        cache: CachePlan::Ram { bytes: 0 },
+        cache: host::cache::CachePlan::None,
         time_budget: None,
         validate_every: 1,
     };

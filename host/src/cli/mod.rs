@@ -1,5 +1,6 @@
 //! The command line: one file a command. Only here is printed.
 
+mod bench;
 pub mod config;
 mod data;
 mod data_args;
@@ -43,6 +44,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Score a file of detections, whoever wrote it.
     Score(score::ScoreArgs),
+    /// Time training steps and inference.
+    Bench(bench::BenchArgs),
 }
 
 impl Cli {
@@ -59,6 +62,7 @@ impl Cli {
             Command::Predict(args) => predict::run(&args),
             Command::Export(args) => export::run(&args),
             Command::Score(args) => score::run(&args),
+            Command::Bench(args) => bench::run(&args),
         }
     }
 }

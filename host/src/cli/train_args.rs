@@ -147,7 +147,7 @@ pub enum CacheKind {
     Disk,
 }
 
-fn parse_side(text: &str) -> Result<u32, String> {
+pub(super) fn parse_side(text: &str) -> Result<u32, String> {
     let side = text
         .parse::<u32>()
         .ok()

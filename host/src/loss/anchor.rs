@@ -25,15 +25,13 @@ fn of_level(given: &Given<'_>, level: usize, head: &Tensor) -> Vec<Term> {
     let (gh, gw) = (i64::from(grid.height), i64::from(grid.width));
     let anchors = spec.levels[level].boxes() as i64;
     let head = head.to_kind(Kind::Float);
-    let raw = head.view([-1, anchors, channels, gh, gw]);
-    let logits = raw.select(2, 4);
+    // A row a prior box: no copy where the network has computed with the channels innermost.
+    let all = head.permute([0, 2, 3, 1]).reshape([-1, channels]);
+    let logits = all.select(1, 4);
     let mut truth = Tensor::zeros(logits.size(), (Kind::Float, head.device()));
     let found = positives(spec, level, canvas, given.targets, given.options.anchor_t);
-    let index = flat_indices(&found, [anchors, gh, gw]);
-    let rows = raw
-        .permute([0, 1, 3, 4, 2])
-        .reshape([-1, channels])
-        .index_select(0, &Tensor::from_slice(&index).to_device(head.device()));
+    let index = flat_indices(&found, [gh, gw, anchors]);
+    let rows = all.index_select(0, &Tensor::from_slice(&index).to_device(head.device()));
     let overlap = bbox::anchored(&rows, &found, &spec.levels[level]);
     objectness::write_truth(&mut truth, &index, &overlap.detach());
     let answered: Vec<usize> = found.iter().map(|positive| positive.target).collect();
@@ -51,10 +49,10 @@ fn of_level(given: &Given<'_>, level: usize, head: &Tensor) -> Vec<Term> {
     terms
 }
 
-/// Positions in `[batch, anchors, gh, gw]`, flattened.
-fn flat_indices(found: &[Positive], [anchors, gh, gw]: [i64; 3]) -> Vec<i64> {
+/// Positions in `[batch, gh, gw, anchors]`, flattened.
+fn flat_indices(found: &[Positive], [gh, gw, anchors]: [i64; 3]) -> Vec<i64> {
     let flat = |p: &Positive| {
-        ((p.image as i64 * anchors + p.anchor as i64) * gh + p.gy as i64) * gw + p.gx as i64
+        ((p.image as i64 * gh + p.gy as i64) * gw + p.gx as i64) * anchors + p.anchor as i64
     };
     found.iter().map(flat).collect()
 }

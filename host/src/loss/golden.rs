@@ -3,12 +3,11 @@
 //! Made by the official YOLOv5 v7.0 code with PyTorch 2.11 on one CPU thread in float32, on inputs given
 //! by formula: `forward_320_eval` and `loss_320` of the golden numbers.
 
-use shared::attribute::NO_ATTRIBUTES;
 use shared::geometry::Size;
 use shared::head::HeadSpec;
-use tch::{Device, Kind, Tensor, nn};
+use tch::{Device, Kind, nn};
 
-use crate::assign::Target;
+use crate::bench::{formula_canvases, formula_targets};
 use crate::checkpoint::{build, fill, floats, weights_of};
 use crate::dataset::real_data::wbc_data;
 use crate::loss::{Given, LossOptions, LossWeights, loss};
@@ -124,31 +123,7 @@ const GRADIENTS: [(&str, f64, f64); 8] = [
     ),
 ];
 
-/// Image, class, centre and size of the golden batch's cells.
-const TARGETS: [(usize, u8, [f32; 4]); 6] = [
-    (0, 0, [0.5, 0.5, 0.2, 0.3]),
-    (0, 17, [0.25, 0.3, 0.05, 0.06]),
-    (0, 5, [0.9, 0.1, 0.15, 0.15]),
-    (1, 2, [0.4, 0.6, 0.6, 0.5]),
-    (1, 79, [0.05, 0.95, 0.08, 0.09]),
-    (1, 2, [0.41, 0.61, 0.55, 0.52]),
-];
-
-/// `((c*7919 + h*104729 + w*1299709 + b*15485863) div 97 mod 256)`, u8.
-fn canvases(batch: u64) -> Tensor {
-    let mut bytes = Vec::new();
-    for b in 0..batch {
-        for c in 0..3_u64 {
-            for h in 0..320_u64 {
-                let at = |w: u64| {
-                    ((c * 7919 + h * 104_729 + w * 1_299_709 + b * 15_485_863) / 97 % 256) as u8
-                };
-                bytes.extend((0..320).map(at));
-            }
-        }
-    }
-    Tensor::from_slice(&bytes).view([batch as i64, 3, 320, 320])
-}
+const CANVAS: Size = Size::new(320, 320);
 
 fn official() -> Option<(nn::VarStore, Detector, HeadSpec)> {
     let path = wbc_data("pretrained")?.join("yolov5n.pt");
@@ -170,7 +145,11 @@ fn the_official_weights_give_the_official_heads() {
     let Some((_store, network, _)) = official() else {
         return;
     };
-    let heads = tch::no_grad(|| network.forward(&scaled(&canvases(1)), false).heads);
+    let heads = tch::no_grad(|| {
+        network
+            .forward(&scaled(&formula_canvases(1, CANVAS)), false)
+            .heads
+    });
     for (head, (abs_sum, index, values)) in heads.iter().zip(HEADS) {
         let [_, channels, gh, gw] = head.size()[..] else {
             panic!("four dimensions")
@@ -197,13 +176,10 @@ fn loss_and_gradients_are_the_reference_s() {
     let Some((store, network, head)) = official() else {
         return;
     };
-    let targets = TARGETS.map(|(image, class, cxcywh)| Target {
-        image,
-        class: Some(class),
-        cxcywh,
-        attributes: NO_ATTRIBUTES,
-    });
-    let heads = network.forward(&scaled(&canvases(2)), false).heads;
+    let targets = formula_targets(2, 80);
+    let heads = network
+        .forward(&scaled(&formula_canvases(2, CANVAS)), false)
+        .heads;
     // The golden gains are already scaled.
     let weights = LossWeights {
         bbox: 0.05,
@@ -213,7 +189,7 @@ fn loss_and_gradients_are_the_reference_s() {
     };
     let given = Given {
         spec: &head,
-        canvas: Size::new(320, 320),
+        canvas: CANVAS,
         targets: &targets,
         options: &LossOptions::default(),
         class_weights: None,

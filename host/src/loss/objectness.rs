@@ -25,11 +25,12 @@ pub(super) fn term(level: usize, logits: &Tensor, truth: &Tensor, options: &Loss
     }
 }
 
-/// Objectness shall be the overlap, not below 0; of several targets at one place the last counts.
+/// What objectness shall be at some places, not below 0; of several targets at one place the last
+/// counts.
 ///
 /// # Shapes
-/// `index` are places in `truth`, flattened; `overlap` `[n]` has one value for each.
-pub(super) fn write_truth(truth: &mut Tensor, index: &[i64], overlap: &Tensor) {
+/// `index` are places in `truth`, flattened; `wanted` `[n]` has one value for each.
+pub(super) fn write_truth(truth: &mut Tensor, index: &[i64], wanted: &Tensor) {
     if index.is_empty() {
         return;
     }
@@ -41,7 +42,7 @@ pub(super) fn write_truth(truth: &mut Tensor, index: &[i64], overlap: &Tensor) {
     let places: Vec<i64> = last.keys().copied().collect();
     let rows: Vec<i64> = last.values().copied().collect();
     let device = truth.device();
-    let values = overlap
+    let values = wanted
         .clamp_min(0.0)
         .index_select(0, &Tensor::from_slice(&rows).to_device(device));
     let _ = truth

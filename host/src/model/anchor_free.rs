@@ -17,7 +17,7 @@ use super::{Architecture, prior_bias};
 const SIDE_PRIOR: f32 = 4.0;
 
 /// x, y, w, h and objectness.
-const BOX_CHANNELS: usize = 5;
+pub(super) const BOX_CHANNELS: usize = 5;
 
 /// The head of one level.
 #[derive(Debug)]
@@ -90,5 +90,85 @@ impl AnchorFreeHead {
             .class_out
             .forward(&through(&level.class_branch), train);
         Tensor::cat(&[place, kind], 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind, nn};
+
+    use super::*;
+    use crate::checkpoint::floats;
+    use crate::model::{DetectionHead, Detector};
+
+    fn built(size: &str, values: &[u8]) -> (nn::VarStore, Detector, HeadSpec) {
+        let architecture = Architecture {
+            detection: DetectionHead::AnchorFree,
+            ..Architecture::yolov5(size).unwrap()
+        };
+        let head = HeadSpec {
+            levels: architecture.levels(),
+            n_classes: 14,
+            value_counts: values.iter().copied().collect(),
+        };
+        let store = nn::VarStore::new(Device::Cpu);
+        let network = Detector::new(&store.root(), &architecture, &head);
+        (store, network, head)
+    }
+
+    /// By hand for n, whose width is 64: stems (64 + 128 + 256) * 64 + 3 * 128, branches
+    /// 3 * 2 * (64 * 64 * 9 + 128), answers 3 * (64 + 1) * (5 + 14).
+    #[test]
+    fn the_head_has_the_parameters_of_its_drawing() {
+        let (store, ..) = built("n", &[]);
+        let of_head = |(name, variable): &(String, Tensor)| {
+            let counts = name.starts_with("model.24.") && variable.requires_grad();
+            counts.then(|| variable.numel())
+        };
+        let variables: Vec<_> = store.variables().into_iter().collect();
+        let sum: usize = variables.iter().filter_map(of_head).sum();
+        let (stems, branches) = (448 * 64 + 3 * 128, 6 * (64 * 64 * 9 + 128));
+        assert_eq!(sum, stems + branches + 3 * 65 * 19);
+        let repeats = |size| Architecture::yolov5(size).unwrap().branch_repeats();
+        assert_eq!(["n", "s", "m", "l", "x"].map(repeats), [1, 1, 1, 2, 3]);
+    }
+
+    /// Attribute values are the last 5 of 5 + 14 + 5 channels.
+    #[test]
+    fn detached_attributes_teach_their_own_channels_alone() {
+        let gradients = |detached: bool| {
+            tch::manual_seed(3);
+            let (store, mut network, head) = built("n", &[2, 3]);
+            if detached {
+                network.detach_attributes(&head);
+            }
+            let canvas = Tensor::rand([2, 3, 64, 64], (Kind::Float, Device::Cpu));
+            let heads = network.forward(&canvas, true).heads;
+            let sum = |head: &Tensor| head.narrow(1, 19, 5).square().sum(Kind::Float);
+            heads
+                .iter()
+                .map(sum)
+                .fold(Tensor::from(0.0_f32), |a, b| a + b)
+                .backward();
+            let variables = store.variables();
+            let of = |name: &str| {
+                let gradient = variables[name].grad();
+                match gradient.defined() {
+                    true => floats(&gradient).iter().map(|g| g.abs()).sum::<f32>(),
+                    false => 0.0,
+                }
+            };
+            [
+                "model.24.cls_out.0.weight",
+                "model.24.cls.0.0.conv.weight",
+                "model.17.cv3.conv.weight",
+            ]
+            .map(of)
+        };
+        let [own, branch, neck] = gradients(false);
+        assert!(own > 0.0 && branch > 0.0 && neck > 0.0);
+        let [still_own, branch, neck] = gradients(true);
+        assert!((still_own / own - 1.0).abs() < 1e-5, "{still_own} {own}");
+        assert_eq!((branch, neck), (0.0, 0.0));
     }
 }

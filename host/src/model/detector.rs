@@ -156,6 +156,11 @@ pub fn scaled(canvases: &Tensor) -> Tensor {
     canvases.to_kind(Kind::Float) * f64::from(1.0_f32 / 255.0)
 }
 
+/// The same values with the channels innermost in memory, the layout the CPU's convolutions like best.
+pub fn channels_last(x: &Tensor) -> Tensor {
+    x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+}
+
 fn backbone_and_neck(model: &Path, architecture: &Architecture) -> Vec<Layer> {
     let [c64, c128, c256, c512, c1024] = architecture.widths();
     let activation = architecture.activation;

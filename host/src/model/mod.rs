@@ -3,6 +3,7 @@
 mod anchor_free;
 mod architecture;
 mod block;
+mod cost;
 mod detector;
 mod predictor;
 mod roi;
@@ -10,7 +11,8 @@ mod roi;
 use shared::head::HeadSpec;
 
 pub use architecture::{Activation, Architecture, AttributeHead, DetectionHead, LEAKY_SLOPE, Stem};
-pub use detector::{Detector, Outputs, scaled};
+pub use cost::{Cost, cost};
+pub use detector::{Detector, Outputs, channels_last, scaled};
 pub use roi::{PlacedRegion, RegionHead, region_channels, roi_align};
 
 /// Side in pixels that the default prior boxes were made for.

@@ -12,11 +12,11 @@ use super::block::weight_init;
 use crate::augment::Rng;
 
 /// Channels behind the three convolutions, and the places that three halvings of 24 x 30 leave.
-const CHANNELS: [i64; 3] = [128, 64, 64];
-const PLACES: i64 = 3 * 3;
+pub(super) const CHANNELS: [i64; 3] = [128, 64, 64];
+pub(super) const PLACES: i64 = 3 * 3;
 
 /// Outputs of the first two full layers.
-const HIDDEN: [i64; 2] = [1024, 256];
+pub(super) const HIDDEN: [i64; 2] = [1024, 256];
 
 /// Share of the numbers before each full layer that training leaves out.
 const DROPOUT: f32 = 0.5;

@@ -111,3 +111,86 @@ impl Net<'_> {
         self.graph.conv(name, input, &weight, &bias, window)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::super::{Yolov5Spec, fixture, wire, yolov5_bytes};
+    use super::*;
+    use crate::model::Stem;
+
+    /// The fixture with an anchor-free head of two convolutions a branch, two classes and five values.
+    fn spec() -> Yolov5Spec {
+        Yolov5Spec {
+            stem: Stem::Patch4,
+            head: HeadLayers::AnchorFree {
+                width: 8,
+                repeats: 2,
+                n_classes_and_values: 7,
+            },
+            ..fixture::spec()
+        }
+    }
+
+    fn contract() -> shared::contract::ModelContract {
+        let mut contract = fixture::contract();
+        for level in &mut contract.levels {
+            level.anchors.clear();
+        }
+        contract
+    }
+
+    #[test]
+    fn box_and_objectness_stand_before_classes_and_values() {
+        let bytes = yolov5_bytes(&spec(), &contract(), &fixture::tensors(&spec())).unwrap();
+        let graph = wire::Model::decode(bytes.as_slice())
+            .unwrap()
+            .graph
+            .unwrap();
+        let outputs: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
+        assert_eq!(outputs, ["head_8", "head_16", "head_32"]);
+        for (level, name) in outputs.into_iter().enumerate() {
+            let node = graph.node.iter().find(|n| n.output[0] == name).unwrap();
+            let parts = ["box_out", "cls_out"].map(|p| format!("model.24.{p}.{level}"));
+            assert_eq!(
+                (node.op_type.as_str(), &node.input[..]),
+                ("Concat", &parts[..])
+            );
+        }
+        let convolutions = graph.node.iter().filter(|n| n.op_type == "Conv").count();
+        // A stem, twice two convolutions and two answers a level.
+        assert_eq!(convolutions, fixture::convolutions(&spec()).len() + 3 * 2);
+    }
+
+    #[test]
+    fn a_head_that_the_contract_does_not_promise_is_not_written() {
+        let tensors = fixture::tensors(&spec());
+        let write = |contract: &_| yolov5_bytes(&spec(), contract, &tensors);
+        // With two anchors a place has 24 channels, not 12.
+        let refused = write(&fixture::contract()).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("contract and graph differ: outputs"),
+            "{refused}"
+        );
+        assert!(write(&contract()).is_ok());
+    }
+
+    #[test]
+    fn a_head_without_channels_is_refused() {
+        let empty = Yolov5Spec {
+            head: HeadLayers::AnchorFree {
+                width: 8,
+                repeats: 0,
+                n_classes_and_values: 7,
+            },
+            ..fixture::spec()
+        };
+        let refused = yolov5_bytes(&empty, &contract(), &fixture::tensors(&empty));
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "network description: head of width 8, 0 repeats and 7 classes and values, \
+             expected at least 1 each"
+        );
+    }
+}

@@ -19,7 +19,6 @@ use shared::contract::ContractError;
 use crate::weights::WeightsError;
 
 pub use embed::model_bytes;
-
 pub use graph::{ElementType, Graph, Value};
 pub use head::HeadLayers;
 pub use regions::regions_bytes;

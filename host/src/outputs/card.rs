@@ -13,6 +13,7 @@ use shared::head::Thresholds;
 use super::{OutputError, write_whole};
 use crate::checkpoint::RunState;
 use crate::dataset::{Dataset, Split};
+use crate::model::Cost;
 use crate::score::ScoreReport;
 
 /// Source that this program was built from: a commit, with `-dirty` where files differed from it,
@@ -26,15 +27,6 @@ pub const SOURCE_COMMIT: &str = match option_env!("LEUKO_COMMIT") {
 /// exact 95 % limits of recall still begin at 88 %.
 const FEW_CELLS: u32 = 30;
 
-/// What a network costs.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Cost {
-    /// Learned numbers.
-    pub parameters: u64,
-    /// Floating-point operations a canvas, in units of 10^9; a multiplication and an addition are two.
-    pub gflops: f64,
-}
-
 /// Everything that a card tells.
 #[derive(Clone, Copy)]
 pub struct Card<'a> {
@@ -44,8 +36,8 @@ pub struct Card<'a> {
     pub run: &'a RunState,
     /// Hash of the checkpoint's file.
     pub weights_sha256: &'a str,
-    /// What the network costs, when it was counted.
-    pub cost: Option<Cost>,
+    /// What the network costs.
+    pub cost: Cost,
     /// The data that was judged.
     pub data: &'a Dataset,
     /// Its fingerprint, of this split alone.
@@ -105,11 +97,18 @@ impl Card<'_> {
             "**For research use only. Not for use in diagnostic procedures.**\n",
         );
         let plan = &run.plan;
-        let cost = self.cost.map_or("not counted".to_owned(), |cost| {
-            let (millions, gflops) = (cost.parameters as f64 / 1e6, cost.gflops);
-            let n = cost.parameters;
-            format!("{millions:.2} M parameters ({n}), {gflops:.2} GFLOPs a picture")
-        });
+        let Cost {
+            parameters: n,
+            gflops,
+            gflops_per_cell,
+        } = self.cost;
+        let millions = n as f64 / 1e6;
+        let per_cell = match gflops_per_cell {
+            0.0 => String::new(),
+            gflops => format!(" and {gflops:.2} a cell"),
+        };
+        let cost =
+            format!("{millions:.2} M parameters ({n}), {gflops:.2} GFLOPs a picture{per_cell}");
         let attributes = run.schema.iter().map(|(_, a)| a.name.as_str());
         let rows = [
             ("network", network(run)),

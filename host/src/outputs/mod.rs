@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-pub use card::{Card, Cost, SOURCE_COMMIT};
+pub use card::{Card, SOURCE_COMMIT};
 pub use coco_predictions::write_coco_predictions;
 pub use reference_csv::write_attribute_csv;
 pub use yolo_text::write_yolo_text;

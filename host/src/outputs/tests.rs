@@ -6,18 +6,21 @@ use shared::attribute::{
 use shared::cell::{Cell, Detection};
 use shared::class::{ClassId, ClassTable};
 use shared::detect::Dropped;
+use shared::fit::FitKind;
 use shared::geometry::{BBox, Size};
 use shared::head::Thresholds;
 use shared::score::Score;
 
 use super::*;
+use crate::augment::Augmentation;
 use crate::checkpoint::RunState;
 use crate::dataset::{Dataset, Domain, Origin, ReadReport, Sample, Split};
 use crate::detections::PictureFindings;
-use crate::model::Architecture;
+use crate::loss::{LossOptions, LossWeights};
+use crate::model::{Architecture, Cost};
+use crate::optim::Schedule;
 use crate::score::{ScoreOptions, ScoreReport, partners_of_samples, score_samples};
-use crate::train::TrainPlan;
-use crate::validate::tests::plan as small_plan;
+use crate::train::{AttributePlan, TrainPlan};
 
 fn bbox(x0: f32) -> BBox<shared::geometry::Image> {
     BBox::from_corners(x0, 10.0, x0 + 20.0, 30.0).unwrap()
@@ -361,9 +364,23 @@ fn run() -> RunState {
         version: RunState::version(),
         software: "leuko-host 0.1.0".to_owned(),
         plan: TrainPlan {
+            architecture,
+            canvas: Size::new(320, 320),
+            fit: FitKind::Letterbox,
             epochs: 100,
+            batch: 16,
             seed: 7,
-            ..small_plan()
+            close_mosaic: 10,
+            schedule: Schedule::default(),
+            augmentation: Augmentation::LOW,
+            weights: LossWeights {
+                bbox: 0.05,
+                objectness: 1.0,
+                class: 0.5,
+                attribute: 0.05,
+            },
+            loss: LossOptions::default(),
+            attributes: AttributePlan::default(),
         },
         classes: ClassTable::new(["Monoblast", "Lymphocyte"]).unwrap(),
         schema: leukemia(),
@@ -394,10 +411,11 @@ fn the_card_tells_data_figures_and_limits_and_nothing_of_others_becomes_markup()
         name: "my_run",
         run: &run(),
         weights_sha256: &"ef".repeat(32),
-        cost: Some(Cost {
+        cost: Cost {
             parameters: 1_782_859,
             gflops: 1.0625,
-        }),
+            gflops_per_cell: 0.0,
+        },
         data: &data,
         data_fingerprint: "0123",
         split: Split::Test,

@@ -16,7 +16,7 @@ use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
 use crate::dataset::{Dataset, Sample, Split, class_weights, fingerprint};
 use crate::loader::{Batch, EpochPlan, Loader};
 use crate::loss::{Given, Regions, loss};
-use crate::model::{AttributeHead, Detector, scaled};
+use crate::model::{AttributeHead, Detector, channels_last, scaled};
 use crate::optim::{Ema, Pace, Sgd};
 use crate::validate::{Validation, validate};
 
@@ -225,7 +225,9 @@ impl<'a> Run<'a> {
     fn batch(&mut self, batch: &Batch, pace: &Pace, last: bool, losses: &mut EpochLoss) {
         let plan = &self.state.plan;
         let head = self.state.head();
-        let canvases = channels_last(&scaled(&batch.canvases.to_device(self.options.device)));
+        let canvases = scaled(&channels_last(
+            &batch.canvases.to_device(self.options.device),
+        ));
         let outputs = self.network.forward(&canvases, true);
         let weights = plan.weights.scaled(&head, plan.canvas);
         let taught = self.network.regions().map(|head| {
@@ -366,9 +368,4 @@ impl EpochLoss {
     pub(super) fn means(&self) -> [f64; 4] {
         self.sums.map(|sum| sum / self.batches.max(1) as f64)
     }
-}
-
-/// The same values with the channels innermost in memory, the layout the CPU's convolutions like best.
-fn channels_last(x: &Tensor) -> Tensor {
-    x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }

@@ -179,7 +179,7 @@ impl Judged<'_> {
             name: &self.name,
             run: &self.run,
             weights_sha256: &self.sha256,
-            cost: None,
+            cost: self.run.cost(),
             data: self.data,
             data_fingerprint: &fingerprint(&of_split)?,
             split: self.split,

@@ -10,8 +10,7 @@ use crate::loss::{LossOptions, LossWeights};
 use crate::model::Architecture;
 use crate::optim::Schedule;
 
-/// A small plan, whose every choice is the default.
-pub(crate) fn plan() -> TrainPlan {
+fn plan() -> TrainPlan {
     TrainPlan {
         architecture: Architecture::yolov5("n").unwrap(),
         canvas: Size::new(96, 96),
@@ -30,9 +29,6 @@ pub(crate) fn plan() -> TrainPlan {
         },
         loss: LossOptions::default(),
         attributes: Default::default(),
-        balance: crate::train::Balance::None,
-        autoanchor: false,
-        patience: 0,
     }
 }
 
@@ -74,15 +70,16 @@ fn by_hand(network: &Detector, head: &HeadSpec, plan: &TrainPlan, samples: &[&Sa
     }
     let heads = evaluator.answer(&canvases).outputs.heads;
     let weights = plan.weights.scaled(head, plan.canvas);
-    let given = Given {
-        spec: head,
-        canvas: plan.canvas,
-        targets: &targets,
-        options: &plan.loss,
-        class_weights: None,
-        regions: None,
-    };
-    loss(&given, &heads, &weights).values()
+    loss(
+        head,
+        plan.canvas,
+        &heads,
+        &targets,
+        &weights,
+        &plan.loss,
+        None,
+    )
+    .values()
 }
 
 #[test]
