@@ -10,7 +10,6 @@ use crate::loss::{Given, LossOptions, LossWeights, loss};
 use crate::model::Architecture;
 use crate::optim::Schedule;
 
-
 /// A small plan, whose every choice is the default.
 pub(crate) fn plan() -> TrainPlan {
     TrainPlan {
