@@ -1,7 +1,8 @@
 //! `--config FILE`: a training's flags from a file, so that a run can be written down and repeated.
 //!
 //! The file is TOML; its keys are the names of the flags, and a table `hyp` holds hyper-parameters.
-//! `args.toml` of a finished run is such a file. A flag on the command line wins over the file's.
+//! `args.toml` of a finished run is such a file, and `--resume` reads that of its run. A flag on the
+//! command line wins over the file's.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,6 +12,8 @@ use clap::CommandFactory;
 use toml::{Table, Value};
 
 use super::Cli;
+use super::train::ARGS;
+use super::train_args::PROJECT;
 use crate::exit::Usage;
 
 /// The table of hyper-parameters.
@@ -28,16 +31,27 @@ pub fn expand(argv: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
         .iter()
         .map(|a| a.to_string_lossy().into_owned())
         .collect();
-    let Some(path) = value_of(&own, "config") else {
+    let resumed = own.iter().any(|word| word == "--resume");
+    let of_run = || args_of_run(&own).filter(|_| resumed);
+    let Some(path) = value_of(&own, "config").or_else(of_run) else {
         return Ok(argv);
     };
     let text = fs::read_to_string(&path)
         .map_err(|e| Usage(format!("{path}: {e}, expected a file of flags")))?;
-    let flags = flags(&path, &text, |key| is_given(&own, key))?;
+    // A resumed run has its weights.
+    let settled = |key: &str| is_given(&own, key) || (resumed && key == "weights");
+    let flags = flags(&path, &text, settled)?;
     let mut out = argv[..=at].to_vec();
     out.extend(flags.into_iter().map(OsString::from));
     out.extend_from_slice(&argv[at + 1..]);
     Ok(out)
+}
+
+/// The file of flags in the folder of the run that the words name; `None` where there is none.
+fn args_of_run(own: &[String]) -> Option<String> {
+    let project = value_of(own, "project").unwrap_or_else(|| PROJECT.to_owned());
+    let path = Path::new(&project).join(value_of(own, "name")?).join(ARGS);
+    path.is_file().then(|| path.to_string_lossy().into_owned())
 }
 
 /// The value behind `--name` or `--name=`.
@@ -146,6 +160,31 @@ mod tests {
         let mut words = words;
         words.sort();
         assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn a_resumed_run_needs_its_name_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("exp");
+        fs::create_dir(&run).unwrap();
+        fs::write(run.join(ARGS), "epochs = 5\nweights = \"a.pt\"\n").unwrap();
+        let project = folder.path().to_string_lossy().into_owned();
+        let words = [
+            "leuko-host",
+            "train",
+            "--project",
+            &project,
+            "--name",
+            "exp",
+            "--resume",
+        ];
+        let argv: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let expanded = expand(argv.clone()).unwrap();
+        assert_eq!(
+            expanded[..3],
+            ["leuko-host", "train", "--epochs=5"].map(OsString::from)
+        );
+        assert_eq!(expanded[3..], argv[2..]);
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::model::{Activation, Architecture, AttributeHead, DetectionHead, Stem}
 use crate::optim::Schedule;
 use crate::train::{AttributePlan, Balance, TrainPlan};
 
+/// Folder of the runs unless another is named.
+pub(super) const PROJECT: &str = "runs/train";
+
 /// Learns from the train split, chooses by the val split, never looks at the test split.
 ///
 /// Everything of a run lies in one folder, PROJECT/NAME; its args.toml repeats the run.
@@ -134,7 +137,7 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = 1)]
     pub val_period: usize,
     /// Folder of the runs.
-    #[arg(long, default_value = "runs/train")]
+    #[arg(long, default_value = PROJECT)]
     pub project: PathBuf,
     /// Folder of this run in it: new or, with --resume, the run's own. exp, exp2, ... unless given.
     #[arg(long)]
