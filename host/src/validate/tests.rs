@@ -6,11 +6,12 @@ use crate::augment::Augmentation;
 use crate::checkpoint::build;
 use crate::dataset::{PhantomLook, PhantomPlan, PhantomSchema, draw_phantoms};
 use crate::eval::Symmetry;
-use crate::loss::{LossOptions, LossWeights};
+use crate::loss::{Given, LossOptions, LossWeights, loss};
 use crate::model::Architecture;
 use crate::optim::Schedule;
 
-fn plan() -> TrainPlan {
+/// A small plan, whose every choice is the default.
+pub(crate) fn plan() -> TrainPlan {
     TrainPlan {
         architecture: Architecture::yolov5("n").unwrap(),
         canvas: Size::new(96, 96),
@@ -29,6 +30,10 @@ fn plan() -> TrainPlan {
         },
         loss: LossOptions::default(),
         attributes: Default::default(),
+        amp: crate::engine::autocast::AmpChoice::Auto,
+        balance: crate::train::Balance::None,
+        autoanchor: false,
+        patience: 0,
     }
 }
 
@@ -70,16 +75,15 @@ fn by_hand(network: &Detector, head: &HeadSpec, plan: &TrainPlan, samples: &[&Sa
     }
     let heads = evaluator.answer(&canvases).outputs.heads;
     let weights = plan.weights.scaled(head, plan.canvas);
-    loss(
-        head,
-        plan.canvas,
-        &heads,
-        &targets,
-        &weights,
-        &plan.loss,
-        None,
-    )
-    .values()
+    let given = Given {
+        spec: head,
+        canvas: plan.canvas,
+        targets: &targets,
+        options: &plan.loss,
+        class_weights: None,
+        regions: None,
+    };
+    loss(&given, &heads, &weights).values()
 }
 
 #[test]
