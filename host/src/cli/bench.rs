@@ -169,7 +169,12 @@ fn report(
         batch: args.batch_size,
         device: format!("{:?}", workload.device),
         threads: threads(),
-        cost: cost(&workload.architecture, &workload.head(), &[], workload.canvas),
+        cost: cost(
+            &workload.architecture,
+            &workload.head(),
+            &[],
+            workload.canvas,
+        ),
         losses,
         train_images_per_second: args.batch_size as f64 * 1e3 / train_ms.step.median,
         train_ms,
