@@ -13,7 +13,7 @@ use super::train_args::parse_side;
 use crate::bench::{Bench, StepTimes, Workload, threads};
 use crate::device;
 use crate::exit::Usage;
-use crate::model::{Architecture, Cost, cost};
+use crate::model::{Architecture, Cost, DetectionHead, cost};
 
 /// Steps that are not timed: the first ones fill caches and choose kernels.
 const WARM_UP_STEPS: usize = 2;
@@ -27,6 +27,9 @@ pub struct BenchArgs {
     /// Size of the network: n, s, m, l or x.
     #[arg(long, default_value = "n", value_parser = parse_model)]
     model: Architecture,
+    /// How boxes are said.
+    #[arg(long, value_enum, default_value = "anchor")]
+    head: DetectionHead,
     /// Classes.
     #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u8).range(1..))]
     classes: u8,
@@ -113,7 +116,10 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         return Err(Usage("--batch-size and --steps, expected at least 1".to_owned()).into());
     }
     let workload = Workload {
-        architecture: args.model,
+        architecture: Architecture {
+            detection: args.head,
+            ..args.model
+        },
         n_classes: usize::from(args.classes),
         canvas: Size::new(args.imgsz, args.imgsz),
         batch: args.batch_size,
@@ -157,13 +163,18 @@ fn report(
     };
     let inference_ms = Spread::of(inference[WARM_UP_STEPS..].iter().copied());
     Report {
-        model: args.model,
+        model: workload.architecture,
         classes: args.classes,
         canvas: [args.imgsz; 2],
         batch: args.batch_size,
         device: format!("{:?}", workload.device),
         threads: threads(),
-        cost: cost(&args.model, &workload.head(), &[], workload.canvas),
+        cost: cost(
+            &workload.architecture,
+            &workload.head(),
+            &[],
+            workload.canvas,
+        ),
         losses,
         train_images_per_second: args.batch_size as f64 * 1e3 / train_ms.step.median,
         train_ms,
