@@ -6,21 +6,18 @@ use shared::attribute::{
 use shared::cell::{Cell, Detection};
 use shared::class::{ClassId, ClassTable};
 use shared::detect::Dropped;
-use shared::fit::FitKind;
 use shared::geometry::{BBox, Size};
 use shared::head::Thresholds;
 use shared::score::Score;
 
 use super::*;
-use crate::augment::Augmentation;
 use crate::checkpoint::RunState;
 use crate::dataset::{Dataset, Domain, Origin, ReadReport, Sample, Split};
 use crate::detections::PictureFindings;
-use crate::loss::{LossOptions, LossWeights};
 use crate::model::{Architecture, Cost};
-use crate::optim::Schedule;
 use crate::score::{ScoreOptions, ScoreReport, partners_of_samples, score_samples};
-use crate::train::{AttributePlan, TrainPlan};
+use crate::train::TrainPlan;
+use crate::validate::tests::plan as small_plan;
 
 fn bbox(x0: f32) -> BBox<shared::geometry::Image> {
     BBox::from_corners(x0, 10.0, x0 + 20.0, 30.0).unwrap()
@@ -364,23 +361,9 @@ fn run() -> RunState {
         version: RunState::version(),
         software: "leuko-host 0.1.0".to_owned(),
         plan: TrainPlan {
-            architecture,
-            canvas: Size::new(320, 320),
-            fit: FitKind::Letterbox,
             epochs: 100,
-            batch: 16,
             seed: 7,
-            close_mosaic: 10,
-            schedule: Schedule::default(),
-            augmentation: Augmentation::LOW,
-            weights: LossWeights {
-                bbox: 0.05,
-                objectness: 1.0,
-                class: 0.5,
-                attribute: 0.05,
-            },
-            loss: LossOptions::default(),
-            attributes: AttributePlan::default(),
+            ..small_plan()
         },
         classes: ClassTable::new(["Monoblast", "Lymphocyte"]).unwrap(),
         schema: leukemia(),

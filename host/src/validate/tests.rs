@@ -10,7 +10,8 @@ use crate::loss::{LossOptions, LossWeights};
 use crate::model::Architecture;
 use crate::optim::Schedule;
 
-fn plan() -> TrainPlan {
+/// A small plan, whose every choice is the default.
+pub(crate) fn plan() -> TrainPlan {
     TrainPlan {
         architecture: Architecture::yolov5("n").unwrap(),
         canvas: Size::new(96, 96),
@@ -29,6 +30,9 @@ fn plan() -> TrainPlan {
         },
         loss: LossOptions::default(),
         attributes: Default::default(),
+        balance: crate::train::Balance::None,
+        autoanchor: false,
+        patience: 0,
     }
 }
 
@@ -70,16 +74,15 @@ fn by_hand(network: &Detector, head: &HeadSpec, plan: &TrainPlan, samples: &[&Sa
     }
     let heads = evaluator.answer(&canvases).outputs.heads;
     let weights = plan.weights.scaled(head, plan.canvas);
-    loss(
-        head,
-        plan.canvas,
-        &heads,
-        &targets,
-        &weights,
-        &plan.loss,
-        None,
-    )
-    .values()
+    let given = Given {
+        spec: head,
+        canvas: plan.canvas,
+        targets: &targets,
+        options: &plan.loss,
+        class_weights: None,
+        regions: None,
+    };
+    loss(&given, &heads, &weights).values()
 }
 
 #[test]
