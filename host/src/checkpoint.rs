@@ -16,6 +16,7 @@ use shared::class::ClassTable;
 use shared::head::{HeadLevel, HeadSpec, MAX_LEVELS};
 use tch::{Kind, Tensor, nn};
 
+use crate::engine::scaler::GradScaler;
 use crate::model::{Architecture, AttributeHead, Cost, Detector, RegionHead, cost};
 use crate::train::TrainPlan;
 use crate::weights::pickle::read_pt;
@@ -75,6 +76,8 @@ pub struct RunState {
     pub ema_updates: u64,
     /// Best fitness so far and its epoch (counted from 1).
     pub best: Option<(f64, usize)>,
+    /// How the loss is scaled, in fp16 only.
+    pub scaler: Option<GradScaler>,
 }
 
 impl RunState {

@@ -8,6 +8,9 @@ use crate::checkpoint::CheckpointError;
 use crate::dataset::DataError;
 use crate::detections::DetectionsError;
 use crate::device::DeviceError;
+use crate::doctor::NotReady;
+use crate::engine::EngineError;
+use crate::engine::memory::OutOfMemory;
 use crate::eval::EvalError;
 use crate::hyper::HyperError;
 use crate::onnx::OnnxError;
@@ -43,6 +46,7 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             TrainError::Judged(inner) => Some(code(inner)),
             TrainError::Checkpoint(inner) => code_of(inner),
             TrainError::Data(inner) => code_of(inner),
+            TrainError::Engine(inner) => code_of(inner),
             TrainError::Picture(inner) => code_of(inner),
             TrainError::Validation(inner) => code_of(inner),
             TrainError::Plot(inner) => code_of(inner),
@@ -97,6 +101,16 @@ fn kind_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             3
         });
     }
+    if let Some(error) = error.downcast_ref::<EngineError>() {
+        return Some(match error {
+            EngineError::Libtorch(_) => 1,
+            EngineError::Launch(_) => 2,
+            EngineError::Missing(_) | EngineError::Peer(_) | EngineError::Memory(_) => 5,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<NotReady>() {
+        return Some(error.code);
+    }
     if let Some(error) = error.downcast_ref::<CheckpointError>() {
         let full = matches!(error, CheckpointError::Io { source, .. } if is_disk(source));
         return Some(if full { 6 } else { 4 });
@@ -108,7 +122,7 @@ fn kind_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             3,
         ),
         (error.is::<OnnxError>() || error.is::<ContractError>(), 4),
-        (error.is::<DeviceError>(), 5),
+        (error.is::<DeviceError>() || error.is::<OutOfMemory>(), 5),
     ];
     kinds.into_iter().find_map(|(is, code)| is.then_some(code))
 }
@@ -186,6 +200,12 @@ mod tests {
             ),
             (anyhow::Error::from(full()).context("out"), 6),
             (TrainError::Interrupted { epoch: 2 }.into(), 130),
+            (EngineError::Launch(String::new()).into(), 2),
+            (EngineError::Peer(String::new()).into(), 5),
+            (
+                EngineError::of_libtorch("CUDA out of memory. Tried").into(),
+                5,
+            ),
         ];
         for (error, expected) in cases {
             assert_eq!(code(&error), expected, "{error:#}");

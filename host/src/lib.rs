@@ -14,6 +14,8 @@ pub mod cli;
 pub mod dataset;
 pub mod detections;
 pub mod device;
+pub mod doctor;
+pub mod engine;
 pub mod eval;
 pub mod exit;
 pub mod export;

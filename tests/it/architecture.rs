@@ -34,6 +34,8 @@ const NAMED_IN: [(&str, &[&str]); 2] = [
             "host/src/validate",
             "host/src/export.rs",
             "host/src/device.rs",
+            "host/src/engine",
+            "host/src/doctor.rs",
             "host/src/bench.rs",
         ],
     ),

@@ -15,6 +15,7 @@ use host::dataset::{
     Dataset, PhantomLook, PhantomPlan, PhantomSchema, Sample, Split, draw_phantoms,
 };
 use host::detections::{ForeignAttributes, read_detections};
+use host::engine::autocast::AmpChoice;
 use host::eval::Evaluator;
 use host::export::{contract_of, onnx_of};
 use host::loss::{LossOptions, LossWeights};
@@ -55,7 +56,7 @@ pub(crate) fn plan() -> TrainPlan {
         architecture: Architecture::yolov5("n").unwrap(),
         canvas: Size::new(96, 96),
         fit: FitKind::Letterbox,
-        epochs: 20,
+        epochs: 24,
         batch: 8,
         seed: 1,
         close_mosaic: 0,
@@ -87,6 +88,7 @@ pub(crate) fn plan() -> TrainPlan {
         },
         loss: LossOptions::default(),
         attributes: AttributePlan::default(),
+        amp: AmpChoice::Auto,
         balance: Balance::None,
         autoanchor: false,
         patience: 0,
@@ -102,6 +104,7 @@ pub(crate) fn trained(
     let options = TrainOptions {
         out: out.to_path_buf(),
         device: Device::Cpu,
+        group: None,
         workers: 1,
         cache: CachePlan::Ram { bytes: 64 << 20 },
         time_budget: None,
@@ -259,6 +262,7 @@ pub(crate) fn cut_and_resumed_is_straight(data: &Dataset, plan: &TrainPlan, fold
     let options = TrainOptions {
         out: out.clone(),
         device: Device::Cpu,
+        group: None,
         workers: 2,
         cache: CachePlan::None,
         time_budget: None,

@@ -127,6 +127,7 @@ fn a_region_head_without_attributes_is_refused() {
     let options = TrainOptions {
         out: folder.path().to_path_buf(),
         device: Device::Cpu,
+        group: None,
         workers: 1,
         cache: host::cache::CachePlan::None,
         time_budget: None,
@@ -141,7 +142,7 @@ fn a_region_head_without_attributes_is_refused() {
         &stop,
         |_| (),
     );
-    let refused = begun.err().expect("there is nothing to say").to_string();
+    let refused = begun.expect_err("there is nothing to say").to_string();
     assert_eq!(
         refused,
         format!(

@@ -4,6 +4,7 @@ mod bench;
 pub mod config;
 mod data;
 mod data_args;
+mod doctor;
 mod export;
 mod predict;
 mod progress;
@@ -32,6 +33,8 @@ enum Command {
     /// Look at data sets, bring them into another form.
     #[command(subcommand)]
     Data(data::DataCommand),
+    /// Say what training needs of this machine and what is there.
+    Doctor(doctor::DoctorArgs),
     /// Train a detector with attributes.
     Train(Box<train_args::TrainArgs>),
     /// Score a checkpoint on the val split, write its findings and its card.
@@ -56,6 +59,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Data(command) => data::run(command),
+            Command::Doctor(args) => doctor::run(args),
             Command::Train(args) => train::run(*args),
             Command::Val(args) => val::run(&args, Split::Val),
             Command::Test(args) => val::run(&args, Split::Test),

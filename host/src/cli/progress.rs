@@ -85,7 +85,9 @@ fn line(row: &EpochRow, epochs: usize, is_best: bool) -> String {
         );
     }
     line + &format!(
-        "  {:.0} s{}",
+        "  {:.1} images/s, {:.0} % waiting  {:.0} s{}",
+        row.images_per_second,
+        row.waiting * 100.0,
         row.seconds,
         if is_best { "  best" } else { "" }
     )

@@ -15,6 +15,9 @@ use super::{config, say};
 use crate::checkpoint::{Checkpoint, weights_of};
 use crate::dataset::{Split, remove_leaks};
 use crate::device;
+use crate::engine::group::{PATIENCE, ProcessGroup};
+use crate::engine::launch::Launch;
+use crate::engine::switches::Switches;
 use crate::exit::Usage;
 use crate::hyper::HyperValues;
 use crate::train::{Ended, Start, TrainOptions, best_checkpoint, last_checkpoint, train};
@@ -24,12 +27,23 @@ pub(super) const ARGS: &str = "args.toml";
 
 /// Runs the command.
 pub fn run(mut args: TrainArgs) -> anyhow::Result<()> {
-    let device = device::parse(&args.device)?;
+    let launch = Launch::from_env()?;
+    let device = device::of_process(&args.device, launch.as_ref())?;
+    Switches {
+        tf32: !args.no_tf32,
+        benchmark: true,
+        deterministic: args.deterministic,
+    }
+    .set()?;
+    let join = |launch| ProcessGroup::join(launch, device, PATIENCE).map(Arc::new);
+    let group = launch.map(join).transpose()?;
+    // Of several processes only the first writes.
+    let first = group.as_ref().is_none_or(|group| group.is_first());
     let name = args.name.take();
     let name = name.map_or_else(|| unused_name(&args.project), Ok)?;
     let out = args.project.join(&name);
     args.name = Some(name);
-    let resume = open_run(&out, args.resume)?;
+    let resume = open_run(&out, args.resume, first)?;
     let hyper = args.hyper()?;
     let plan = match &resume {
         Some(checkpoint) => checkpoint.run.plan.clone(),
@@ -43,12 +57,13 @@ pub fn run(mut args: TrainArgs) -> anyhow::Result<()> {
         leaks.equal.len() + leaks.near.len()
     );
     data.samples.retain(|sample| sample.split != Split::Test);
-    if resume.is_none() {
+    if resume.is_none() && first {
         write_args(&out, &args, &hyper)?;
     }
     let options = TrainOptions {
         out: out.clone(),
         device,
+        group,
         workers: args.workers,
         cache: args.cache_plan(),
         validate_every: args.val_period.max(1),
@@ -62,7 +77,9 @@ pub fn run(mut args: TrainArgs) -> anyhow::Result<()> {
     let stop = stop_flag()?;
     let bar = Bar::new();
     let (state, ended) = train(&data, plan, start, &options, &stop, |progress| {
-        bar.show(&progress)
+        if first {
+            bar.show(&progress);
+        }
     })?;
     bar.finish();
     match ended {
@@ -75,7 +92,7 @@ pub fn run(mut args: TrainArgs) -> anyhow::Result<()> {
             state.epochs_done
         ),
     }
-    if let Some((fitness, epoch)) = state.best {
+    if let Some((fitness, epoch)) = state.best.filter(|_| first) {
         let best = best_checkpoint(&out);
         say(&format!(
             "best epoch {epoch}, fitness {fitness:.4}: {}",
@@ -100,11 +117,14 @@ fn unused_name(project: &Path) -> anyhow::Result<String> {
     free.next().context("no free name is left")
 }
 
-/// A new folder, or the checkpoint of the run to go on with.
-fn open_run(out: &Path, resume: bool) -> anyhow::Result<Option<Checkpoint>> {
+/// A new folder, which the first process makes, or the checkpoint of the run to go on with.
+fn open_run(out: &Path, resume: bool, first: bool) -> anyhow::Result<Option<Checkpoint>> {
     let last = last_checkpoint(out);
     if resume {
         return Ok(Some(Checkpoint::load(&last)?));
+    }
+    if !first {
+        return Ok(None);
     }
     if last.exists() {
         let last = last.display();

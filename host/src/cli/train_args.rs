@@ -9,6 +9,7 @@ use shared::geometry::Size;
 
 use super::data_args::DataArgs;
 use crate::cache::CachePlan;
+use crate::engine::autocast::AmpChoice;
 use crate::exit::Usage;
 use crate::hyper::{Hyper, HyperValues};
 use crate::loss::{AttributeLoss, LossOptions};
@@ -105,9 +106,18 @@ pub struct TrainArgs {
     /// Of weights, order and augmentation.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// auto, cpu, cuda or cuda:N.
+    /// auto, cpu, cuda or cuda:N; each of several processes takes its own card.
     #[arg(long, default_value = "auto")]
     pub device: String,
+    /// Half precision: auto (on a card bf16 where it has it, else fp16), off, bf16 or fp16.
+    #[arg(long, default_value = "auto")]
+    pub amp: AmpChoice,
+    /// Keep all bits of 32-bit products on a card.
+    #[arg(long)]
+    pub no_tf32: bool,
+    /// Only kernels on a card that give the same bits every time; slower.
+    #[arg(long)]
+    pub deterministic: bool,
     /// Threads that make batches.
     #[arg(long, default_value_t = 1)]
     pub workers: usize,
@@ -262,6 +272,7 @@ impl TrainArgs {
                 attribute: self.attribute_loss(),
                 ..hyper.loss
             },
+            amp: self.amp,
             attributes: AttributePlan {
                 gradient: !self.attr_detach,
                 regions_max: self.attr_regions.max(1),

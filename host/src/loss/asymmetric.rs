@@ -133,7 +133,7 @@ mod tests {
             truth
         });
         let terms = terms(AttributeLoss::Asymmetric, 1.0, &[2; 6], &logits, &truths);
-        let mean = terms[0].mean().double_value(&[]);
+        let mean = terms[0].over(terms[0].count as f64).double_value(&[]);
         assert!((mean / DIVIDED - 1.0).abs() < 1e-4, "{mean}");
         let one_hot: Vec<f32> = TRUTH
             .iter()

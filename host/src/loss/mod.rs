@@ -2,7 +2,7 @@
 //! attributes cost on the cells where they are known.
 //!
 //! [`anchor`] and [`anchor_free`] decide which places answer for which cells; what a place then costs
-//! is the same for both. They give sums with their counts; [`loss`] alone divides.
+//! is the same for both. They give sums with their counts; [`LossTerms`] alone divides.
 
 mod anchor;
 mod anchor_free;
@@ -20,7 +20,7 @@ mod term;
 use shared::attribute::Attributes;
 use shared::geometry::Size;
 use shared::head::HeadSpec;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::assign::Target;
 use term::{Part, Term};
@@ -140,46 +140,70 @@ pub struct Regions<'a> {
     pub truths: &'a [Attributes],
 }
 
-/// The loss of a batch.
-///
-/// # Shapes
-/// `heads[level]` is `[batch, boxes * channels, grid, grid]`, raw.
-pub fn loss(given: &Given<'_>, heads: &[Tensor], weights: &LossWeights) -> LossParts {
-    let mut terms = if given.spec.is_anchor_free() {
-        anchor_free::terms(given, heads)
-    } else {
-        anchor::terms(given, heads)
-    };
-    if let Some(Regions {
-        value_counts,
-        logits,
-        truths,
-    }) = given.regions
-    {
-        let kind = given.options.attribute;
-        terms.extend(attributes::terms(kind, 1.0, value_counts, logits, truths));
-    }
-    settled(&terms, weights, heads)
+/// What a batch costs, as sums that nobody has divided yet: processes that share a batch first add up
+/// how many elements each of them has.
+#[derive(Debug)]
+pub struct LossTerms {
+    terms: Vec<Term>,
+    device: Device,
 }
 
-/// Every term divided by its count, weighted and added to its part.
-fn settled(terms: &[Term], weights: &LossWeights, heads: &[Tensor]) -> LossParts {
-    let zero = || Tensor::zeros([], (Kind::Float, heads[0].device()));
-    let mut parts = LossParts {
-        bbox: zero(),
-        objectness: zero(),
-        class: zero(),
-        attribute: zero(),
-        batch: heads[0].size()[0],
-    };
-    for term in terms {
-        let (sum, gain) = match term.part {
-            Part::Bbox => (&mut parts.bbox, weights.bbox),
-            Part::Objectness => (&mut parts.objectness, weights.objectness),
-            Part::Class => (&mut parts.class, weights.class),
-            Part::Attribute => (&mut parts.attribute, weights.attribute),
+impl LossTerms {
+    /// # Shapes
+    /// `heads[level]` is `[batch, boxes * channels, grid, grid]`, raw.
+    pub fn of(given: &Given<'_>, heads: &[Tensor]) -> Self {
+        let mut terms = if given.spec.is_anchor_free() {
+            anchor_free::terms(given, heads)
+        } else {
+            anchor::terms(given, heads)
         };
-        *sum += term.mean() * gain;
+        if let Some(Regions {
+            value_counts,
+            logits,
+            truths,
+        }) = given.regions
+        {
+            let kind = given.options.attribute;
+            terms.extend(attributes::terms(kind, 1.0, value_counts, logits, truths));
+        }
+        let device = heads[0].device();
+        Self { terms, device }
     }
-    parts
+
+    /// Elements of every term; for one kind of network the list is as long in every process.
+    pub fn counts(&self) -> Vec<f64> {
+        self.terms.iter().map(|term| term.count as f64).collect()
+    }
+
+    /// This process's share of the loss: every term divided by its elements over all processes,
+    /// weighted and added to its part. `batch` are the canvases over all processes.
+    pub fn parts(&self, counts: &[f64], batch: usize, weights: &LossWeights) -> LossParts {
+        let zero = || Tensor::zeros([], (Kind::Float, self.device));
+        let mut parts = LossParts {
+            bbox: zero(),
+            objectness: zero(),
+            class: zero(),
+            attribute: zero(),
+            batch: batch as i64,
+        };
+        for (term, count) in self.terms.iter().zip(counts) {
+            let (sum, gain) = match term.part {
+                Part::Bbox => (&mut parts.bbox, weights.bbox),
+                Part::Objectness => (&mut parts.objectness, weights.objectness),
+                Part::Class => (&mut parts.class, weights.class),
+                Part::Attribute => (&mut parts.attribute, weights.attribute),
+            };
+            *sum += term.over(*count) * gain;
+        }
+        parts
+    }
+}
+
+/// The loss of a batch that one process has alone.
+///
+/// # Shapes
+/// As for [`LossTerms::of`].
+pub fn loss(given: &Given<'_>, heads: &[Tensor], weights: &LossWeights) -> LossParts {
+    let terms = LossTerms::of(given, heads);
+    terms.parts(&terms.counts(), heads[0].size()[0] as usize, weights)
 }

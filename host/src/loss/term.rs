@@ -25,9 +25,9 @@ pub(super) struct Term {
 }
 
 impl Term {
-    /// The weighted mean; 0 without elements.
-    pub(super) fn mean(&self) -> Tensor {
-        &self.sum * (self.weight / self.count.max(1) as f64)
+    /// The weighted sum, divided by the elements over all processes; 0 without elements.
+    pub(super) fn over(&self, count: f64) -> Tensor {
+        &self.sum * (self.weight / count.max(1.0))
     }
 }
 

@@ -7,8 +7,14 @@ use tch::Tensor;
 use tch::nn::{self, Init, Path};
 
 use super::{Activation, LEAKY_SLOPE};
+use crate::engine::sync_norm::batch_norm;
 
-/// Convolution without bias, batch norm (eps 1e-3, momentum 0.03), activation.
+/// Added to the variance of a batch norm.
+const EPS: f64 = 1e-3;
+/// Share of a batch in the running mean and variance.
+const MOMENTUM: f64 = 0.03;
+
+/// Convolution without bias, batch norm, activation.
 #[derive(Debug)]
 pub(super) struct Conv {
     conv: nn::Conv2D,
@@ -52,8 +58,8 @@ impl Conv {
         };
         let conv = nn::conv2d(p / "conv", c_in, c_out, window.kernel, config);
         let norm = nn::BatchNormConfig {
-            eps: 1e-3,
-            momentum: 0.03,
+            eps: EPS,
+            momentum: MOMENTUM,
             ws_init: Init::Const(1.0),
             ..Default::default()
         };
@@ -66,7 +72,7 @@ impl Conv {
     }
 
     pub(super) fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let x = x.apply(&self.conv).apply_t(&self.bn, train);
+        let x = batch_norm(&x.apply(&self.conv), &self.bn, EPS, MOMENTUM, train);
         match self.activation {
             Activation::Silu => x.silu(),
             Activation::Relu => x.relu(),

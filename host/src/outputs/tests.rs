@@ -372,6 +372,7 @@ fn run() -> RunState {
         epochs_done: 60,
         ema_updates: 1,
         best: Some((0.5, 55)),
+        scaler: None,
     }
 }
 

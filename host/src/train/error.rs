@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::checkpoint::CheckpointError;
 use crate::dataset::DataError;
+use crate::engine::EngineError;
 use crate::picture::PictureError;
 use crate::plot::PlotError;
 use crate::tensorboard::EventError;
@@ -59,6 +60,9 @@ pub enum TrainError {
         "loss or gradient was not finite in {0} batches; the last good checkpoint is kept. Lower lr0?"
     )]
     NotFinite(usize),
+    /// The device, libtorch or another process.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The best network on the validation split, at the end.
     #[error("{0:#}")]
     Judged(anyhow::Error),

@@ -23,6 +23,8 @@ pub struct EpochRow {
     pub seconds: f64,
     /// Pictures trained on in a second, without validation.
     pub images_per_second: f64,
+    /// Share of the training in which the next batch was waited for, 0 to 1.
+    pub waiting: f64,
 }
 
 /// A number of an epoch.
@@ -38,7 +40,7 @@ pub struct Field {
 
 impl EpochRow {
     /// All numbers in the order of the table, which begins with `epoch`.
-    pub fn fields(&self) -> [Field; 20] {
+    pub fn fields(&self) -> [Field; 21] {
         let field = |name, value, digits| Field {
             name,
             value,
@@ -69,6 +71,7 @@ impl EpochRow {
             field("metrics/cell_AP_0.5:0.95", found(|v| v.cell_ap50_95), 5),
             field("seconds", Some(self.seconds), 1),
             field("images/s", Some(self.images_per_second), 2),
+            field("waiting", Some(self.waiting), 3),
         ]
     }
 
@@ -82,6 +85,7 @@ impl EpochRow {
             lr: [0.0; 3],
             seconds: 0.0,
             images_per_second: 0.0,
+            waiting: 0.0,
         };
         let names = nothing.fields().map(|field| field.name);
         format!("epoch,{}", names.join(","))
@@ -189,6 +193,7 @@ mod tests {
             lr: [0.1, 0.01, 0.01],
             seconds: 12.34,
             images_per_second: 5.0,
+            waiting: 0.25,
         }
     }
 
@@ -207,7 +212,7 @@ mod tests {
         assert_eq!(
             line,
             "3,0.500000,0.250000,0.125000,,,,,0.500000,0.500000,0.500000,\
-            0.10000000,0.01000000,0.01000000,0.062500,0.500000,,,,12.3,5.00"
+            0.10000000,0.01000000,0.01000000,0.062500,0.500000,,,,12.3,5.00,0.250"
         );
     }
 

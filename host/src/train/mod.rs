@@ -2,11 +2,15 @@
 
 mod error;
 mod journal;
+mod machine;
 mod pictures;
 mod plan;
+#[cfg(test)]
+mod processes;
 mod progress;
 mod regions;
 mod run;
+mod together;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -14,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::RunState;
 use crate::dataset::{Dataset, RARE_BELOW, Sample, Split, repeat_factors};
+use crate::engine::clock::Phase;
 use crate::loader::Loader;
 use pictures::RunPictures;
 use run::Run;
@@ -47,49 +52,50 @@ pub fn train(
     let mut run = Run::new(data, plan, start, options, stop, &mut each)?;
     let mut longest = Duration::ZERO;
     let mut ended = Ended::Done;
-    let mut journal = Journal::open(&options.out, run.state.epochs_done).map_err(unwritten)?;
-    let args = serde_json::to_string_pretty(&run.state.plan).unwrap_or_default();
-    let mut shown = RunPictures::open(&options.out, run.state.epochs_done, &args)?;
-    shown.labels(&train, data)?;
+    // Of several processes the first alone validates and writes.
+    let paper = run.is_first().then(|| Paper::open(&run, options));
+    let mut paper = paper.transpose()?;
+    if let Some(paper) = &mut paper {
+        paper.shown.labels(&train, data)?;
+    }
     for epoch in run.state.epochs_done..run.state.plan.epochs {
-        if let Some(early) = ends_early(&run.state, options, begun, longest) {
+        let early = ends_early(&run.state, options, begun, longest);
+        if let Some(early) = run.agreed(early)? {
             ended = early;
             break;
         }
         let started = Instant::now();
-        let losses = run.epoch(epoch, &loader, &mut shown, &mut each)?;
-        let trained = started.elapsed().as_secs_f64();
-        let last = epoch + 1 == run.state.plan.epochs;
-        let validation = if last || (epoch + 1) % options.validate_every == 0 {
-            Some(run.validate(&val, data)?)
-        } else {
-            None
-        };
-        let is_best = run.note(epoch, validation.as_ref());
-        let batches = loader.batches(run.state.plan.batch);
-        let pace = run.pace((epoch + 1) * batches - 1, &loader);
-        let row = EpochRow {
-            epoch: epoch + 1,
-            losses: losses.means(),
-            val_losses: validation.and_then(|v| v.losses),
-            validation,
-            lr: [pace.bias_lr, pace.lr, pace.lr],
-            images_per_second: loader.len() as f64 / trained,
-            seconds: started.elapsed().as_secs_f64(),
-        };
+        let shown = paper.as_mut().map(|paper| &mut paper.shown);
+        let trained = run.epoch(epoch, &loader, shown, &mut each)?;
         run.check_finite()?;
-        // The journal first: a resumed run cuts lines it has not reached, but cannot make up lost ones.
-        journal.append(&row).map_err(unwritten)?;
-        run.save(is_best)?;
-        shown.epoch(&row, journal.path())?;
-        each(Progress::Epoch {
-            row: &row,
-            epochs: run.state.plan.epochs,
-            is_best,
-        });
+        if let Some(paper) = &mut paper {
+            let last = epoch + 1 == run.state.plan.epochs;
+            let validation = if last || (epoch + 1) % options.validate_every == 0 {
+                Some(run.validate(&val, data)?)
+            } else {
+                None
+            };
+            let is_best = run.note(epoch, validation.as_ref());
+            let pace = run.last_pace(epoch, &loader);
+            let row = EpochRow {
+                epoch: epoch + 1,
+                losses: trained.means(),
+                val_losses: validation.and_then(|v| v.losses),
+                validation,
+                lr: [pace.bias_lr, pace.lr, pace.lr],
+                images_per_second: trained.time.images_per_second,
+                waiting: trained.time.shares[Phase::Wait as usize],
+                seconds: started.elapsed().as_secs_f64(),
+            };
+            paper.write(&run, &row, is_best, &mut each)?;
+        }
+        run.follow_first(epoch)?;
         longest = longest.max(started.elapsed());
     }
-    shown.finish(&run.state, options.device, data)?;
+    if let Some(mut paper) = paper {
+        paper.shown.finish(&run.state, options.device, data)?;
+    }
+    run.follow_first_to_the_end()?;
     Ok((run.state, ended))
 }
 
@@ -103,6 +109,43 @@ fn with_cells(data: &Dataset, split: Split) -> Result<Vec<&Sample>, TrainError> 
         });
     }
     Ok(samples)
+}
+
+/// What a run writes, beside its checkpoints.
+struct Paper {
+    journal: Journal,
+    shown: RunPictures,
+}
+
+impl Paper {
+    fn open(run: &Run<'_>, options: &TrainOptions) -> Result<Self, TrainError> {
+        let args = serde_json::to_string_pretty(&run.state.plan).unwrap_or_default();
+        let done = run.state.epochs_done;
+        Ok(Self {
+            journal: Journal::open(&options.out, done).map_err(unwritten)?,
+            shown: RunPictures::open(&options.out, done, &args)?,
+        })
+    }
+
+    /// Writes what an epoch brought and tells of it.
+    fn write(
+        &mut self,
+        run: &Run<'_>,
+        row: &EpochRow,
+        is_best: bool,
+        each: &mut impl FnMut(Progress<'_>),
+    ) -> Result<(), TrainError> {
+        // The journal first: a resumed run cuts lines it has not reached, but cannot make up lost ones.
+        self.journal.append(row).map_err(unwritten)?;
+        run.save(is_best)?;
+        self.shown.epoch(row, self.journal.path())?;
+        each(Progress::Epoch {
+            row,
+            epochs: run.state.plan.epochs,
+            is_best,
+        });
+        Ok(())
+    }
 }
 
 /// Why no further epoch is begun; `longest` is the longest of this process' epochs so far.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,8 @@ use tch::{Device, Tensor};
 use crate::augment::Augmentation;
 use crate::cache::CachePlan;
 use crate::checkpoint::Checkpoint;
+use crate::engine::autocast::AmpChoice;
+use crate::engine::group::ProcessGroup;
 use crate::loss::{LossOptions, LossWeights};
 use crate::model::Architecture;
 use crate::optim::Schedule;
@@ -28,7 +31,7 @@ pub struct TrainPlan {
     pub fit: FitKind,
     /// Times every picture is seen.
     pub epochs: usize,
-    /// Canvases in a batch.
+    /// Canvases in a batch of one process.
     pub batch: usize,
     /// Of weights, order and augmentation.
     pub seed: u64,
@@ -44,6 +47,8 @@ pub struct TrainPlan {
     pub loss: LossOptions,
     /// How attributes are learned.
     pub attributes: AttributePlan,
+    /// Half precision.
+    pub amp: AmpChoice,
     /// What is done for rare classes.
     pub balance: Balance,
     /// New prior boxes where the family's fit the cells badly.
@@ -104,6 +109,9 @@ pub struct TrainOptions {
     pub out: PathBuf,
     /// CPU or a card.
     pub device: Device,
+    /// The other processes, where a launcher has started several; each takes its part of every
+    /// global batch, of as many times [`TrainPlan::batch`] canvases as there are processes.
+    pub group: Option<Arc<ProcessGroup>>,
     /// Threads that make batches.
     pub workers: usize,
     /// Where fitted pictures are kept.

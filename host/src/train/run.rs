@@ -5,23 +5,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::{Device, Kind, Tensor, nn};
 
+use super::machine::{Machine, Stepped};
 use super::regions::Taught;
+use super::together::Together;
 use super::{
-    Balance, Progress, Start, TrainError, TrainOptions, TrainPlan, best_checkpoint,
+    Balance, Ended, Progress, Start, TrainError, TrainOptions, TrainPlan, best_checkpoint,
     last_checkpoint, pictures::RunPictures,
 };
 use crate::anchors::{Levels, check_anchors, sizes_on_canvas};
 use crate::augment::Rng;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
 use crate::dataset::{Dataset, Sample, Split, class_weights, fingerprint};
+use crate::engine::EngineError;
+use crate::engine::autocast::Precision;
+use crate::engine::clock::{Clock, Phase, TimeSplit};
 use crate::loader::{Batch, EpochPlan, Loader};
-use crate::loss::{Given, Regions, loss};
-use crate::model::{AttributeHead, Detector, channels_last, scaled};
+use crate::loss::{Given, LossParts, LossTerms, Regions};
+use crate::model::{AttributeHead, Detector};
 use crate::optim::{Ema, Pace, Sgd};
 use crate::validate::{Validation, validate};
-
-/// Gradient norm above which gradients are scaled down (attridet.md, 8.5).
-const GRADIENT_NORM_MAX: f64 = 10.0;
 
 /// Batches with a loss or gradient that is no number, after which training stops.
 const NOT_FINITE_MAX: usize = 20;
@@ -35,6 +37,7 @@ pub(super) struct Run<'a> {
     pub(super) state: RunState,
     store: nn::VarStore,
     network: Detector,
+    machine: Machine,
     sgd: Sgd,
     ema: Ema,
     /// `[classes]`, where the plan weighs them.
@@ -54,6 +57,7 @@ pub(super) struct EpochLoss {
     batches: usize,
     /// Cells that had no room in their batch's attribute head.
     left_out: usize,
+    pub(super) time: TimeSplit,
 }
 
 /// The state to begin with; a run to go on with must have been trained on this very data.
@@ -88,6 +92,7 @@ fn state_of(
         epochs_done: 0,
         ema_updates: 0,
         best: None,
+        scaler: None,
     })
 }
 
@@ -122,7 +127,15 @@ impl<'a> Run<'a> {
         if !state.plan.attributes.gradient {
             network.detach_attributes(&state.head());
         }
-        let mut sgd = Sgd::new(&store, &state.plan.schedule, state.plan.batch);
+        let together = Together::new(options.group.clone());
+        together.agree(
+            "the plan or the data",
+            &(&state.plan, &state.data_fingerprint),
+        )?;
+        let precision = Precision::resolve(state.plan.amp, options.device)?;
+        let machine = Machine::new(options.device, precision, state.scaler, together);
+        let global = state.plan.batch * machine.together.world();
+        let mut sgd = Sgd::new(&store, &state.plan.schedule, global);
         let class_weights = class_weights_of(data, &state.plan, options.device);
         let ema = match start {
             Start::Nothing => Ema::new(&store),
@@ -143,11 +156,13 @@ impl<'a> Run<'a> {
                 Ema::restored(shadow.collect(), state.ema_updates)
             }
         };
+        machine.together.share_weights(&store)?;
         Ok(Self {
             options,
             state,
             store,
             network,
+            machine,
             sgd,
             ema,
             class_weights,
@@ -158,21 +173,74 @@ impl<'a> Run<'a> {
         })
     }
 
-    pub(super) fn pace(&self, at: usize, loader: &Loader<'_>) -> Pace {
-        let plan = &self.state.plan;
-        plan.schedule
-            .pace(at, loader.batches(plan.batch), plan.epochs, plan.batch)
+    /// Canvases in a batch over all processes.
+    fn global_batch(&self) -> usize {
+        self.state.plan.batch * self.machine.together.world()
+    }
+
+    fn pace(&self, at: usize, loader: &Loader<'_>) -> Pace {
+        let (plan, batch) = (&self.state.plan, self.global_batch());
+        let per_epoch = loader.batches(batch);
+        plan.schedule.pace(at, per_epoch, plan.epochs, batch)
+    }
+
+    /// What held during the last batch of an epoch.
+    pub(super) fn last_pace(&self, epoch: usize, loader: &Loader<'_>) -> Pace {
+        let batches = loader.batches(self.global_batch());
+        self.pace((epoch + 1) * batches - 1, loader)
+    }
+
+    /// Of several processes the one that validates and writes.
+    pub(super) fn is_first(&self) -> bool {
+        self.machine.together.is_first()
+    }
+
+    /// What the first process decides, which alone knows how good the weights are.
+    pub(super) fn agreed(&self, ended: Option<Ended>) -> Result<Option<Ended>, EngineError> {
+        let mut code = [match ended {
+            None => 0.0,
+            Some(Ended::Done) => 1.0,
+            Some(Ended::TimeIsUp) => 2.0,
+            Some(Ended::NothingBetter { .. }) => 3.0,
+        }];
+        self.machine.together.as_first(&mut code)?;
+        let epochs = self.state.plan.patience;
+        Ok(match code[0] as u8 {
+            0 => None,
+            1 => Some(Ended::Done),
+            2 => Some(Ended::TimeIsUp),
+            _ => Some(Ended::NothingBetter { epochs }),
+        })
+    }
+
+    /// The others wait while the first process validates and writes, and take over what it found.
+    pub(super) fn follow_first(&mut self, epoch: usize) -> Result<(), EngineError> {
+        let together = &self.machine.together;
+        together.wait_for_first()?;
+        let (fitness, best_epoch) = self.state.best.unwrap_or((0.0, 0));
+        let mut best = [fitness, best_epoch as f64];
+        together.as_first(&mut best)?;
+        let [fitness, best_epoch] = best;
+        self.state.best = (best_epoch > 0.0).then_some((fitness, best_epoch as usize));
+        self.state.epochs_done = epoch + 1;
+        Ok(())
+    }
+
+    /// The others wait until the first process has drawn and judged what came out.
+    pub(super) fn follow_first_to_the_end(&self) -> Result<(), EngineError> {
+        self.machine.together.wait_for_first()
     }
 
     pub(super) fn epoch(
         &mut self,
         epoch: usize,
         loader: &Loader<'_>,
-        pictures: &mut RunPictures,
+        mut pictures: Option<&mut RunPictures>,
         each: &mut impl FnMut(Progress<'_>),
     ) -> Result<EpochLoss, TrainError> {
         let plan = self.state.plan.clone();
-        self.dropout = Rng::new(plan.seed, epoch as u64, DROPOUT_STREAM);
+        let rank = self.machine.together.rank();
+        self.dropout = Rng::new(plan.seed, epoch as u64, DROPOUT_STREAM - rank as u64);
         let mut augmentation = plan.augmentation;
         if epoch + plan.close_mosaic >= plan.epochs {
             augmentation.mosaic = 0.0;
@@ -184,27 +252,36 @@ impl<'a> Run<'a> {
             batch: plan.batch,
             workers,
             augmentation,
-            rank: 0,
-            world: 1,
+            rank,
+            world: self.machine.together.world(),
         };
-        let of = loader.batches(plan.batch);
+        let of = loader.batches(self.global_batch());
         let mut losses = EpochLoss::default();
+        let mut clock = Clock::start(self.options.device);
         let mut done = 0;
         let mut drawn = Ok(());
+        let mut failed = Ok(());
+        let mut stopped = false;
         loader.epoch(&epoch_plan, |batch| {
-            if epoch == 0 && drawn.is_ok() {
+            clock.lap(Phase::Wait);
+            if let Some(pictures) = pictures.as_mut().filter(|_| epoch == 0 && drawn.is_ok()) {
                 drawn = pictures.batch(&batch, plan.canvas, &self.state.classes);
             }
             let pace = self.pace(epoch * of + done, loader);
             done += 1;
-            self.batch(&batch, &pace, done == of, &mut losses);
+            match self.batch(&batch, &pace, done == of, &mut losses, &mut clock) {
+                Ok(asked) => stopped = asked,
+                Err(error) => failed = Err(error),
+            }
+            clock.batch(batch.global);
             each(Progress::Batch {
                 epoch: epoch + 1,
                 done,
                 of,
             });
-            !self.stop.load(Ordering::Relaxed) && self.not_finite <= NOT_FINITE_MAX
+            failed.is_ok() && !stopped && self.not_finite <= NOT_FINITE_MAX
         })?;
+        failed?;
         drawn?;
         if self.not_finite > NOT_FINITE_MAX {
             return Err(TrainError::NotFinite(self.not_finite));
@@ -212,6 +289,10 @@ impl<'a> Run<'a> {
         if done < of {
             return Err(TrainError::Interrupted { epoch: epoch + 1 });
         }
+        losses.time = clock.split();
+        let mut left_out = [losses.left_out as f64];
+        self.machine.together.sum(&mut left_out)?;
+        losses.left_out = left_out[0] as usize;
         if losses.left_out > 0 {
             each(Progress::LeftOut {
                 epoch: epoch + 1,
@@ -221,15 +302,49 @@ impl<'a> Run<'a> {
         Ok(losses)
     }
 
-    /// Forward, backward and, when enough batches are gathered or the epoch ends, a step.
-    fn batch(&mut self, batch: &Batch, pace: &Pace, last: bool, losses: &mut EpochLoss) {
+    /// Forward, backward and, when enough batches are gathered or the epoch ends, a step; true when
+    /// the user of any process wants to stop.
+    fn batch(
+        &mut self,
+        batch: &Batch,
+        pace: &Pace,
+        last: bool,
+        losses: &mut EpochLoss,
+        clock: &mut Clock,
+    ) -> Result<bool, EngineError> {
+        let (parts, stop) = self.loss(batch, losses)?;
+        let mut values = parts.values();
+        self.machine.together.sum(&mut values)?;
+        clock.lap(Phase::Forward);
+        if values.iter().all(|v| v.is_finite()) {
+            self.machine.backward(&parts.total())?;
+            losses.add(values);
+            self.gathered += 1;
+        } else {
+            self.not_finite += 1;
+        }
+        clock.lap(Phase::Backward);
+        if self.gathered >= pace.accumulate || (last && self.gathered > 0) {
+            self.gathered = 0;
+            match self.machine.step(&mut self.sgd, &self.store, pace)? {
+                Stepped::Yes => self.ema.update(&self.store),
+                Stepped::TooHigh => {}
+                Stepped::NotFinite => self.not_finite += 1,
+            }
+        }
+        clock.lap(Phase::Step);
+        Ok(stop)
+    }
+
+    /// This process's share of what a batch costs, and whether the user of any process wants to stop.
+    fn loss(
+        &mut self,
+        batch: &Batch,
+        losses: &mut EpochLoss,
+    ) -> Result<(LossParts, bool), EngineError> {
         let plan = &self.state.plan;
         let head = self.state.head();
-        let canvases = scaled(&channels_last(
-            &batch.canvases.to_device(self.options.device),
-        ));
-        let outputs = self.network.forward(&canvases, true);
-        let weights = plan.weights.scaled(&head, plan.canvas);
+        let outputs = self.machine.forward(&self.network, &batch.canvases)?;
         let taught = self.network.regions().map(|head| {
             let taught = Taught::of(&batch.targets, plan.canvas, plan.attributes.regions_max);
             losses.left_out += taught.left_out;
@@ -249,23 +364,14 @@ impl<'a> Run<'a> {
             class_weights: self.class_weights.as_ref(),
             regions,
         };
-        let parts = loss(&given, &outputs.heads, &weights);
-        let values = parts.values();
-        if values.iter().all(|v| v.is_finite()) {
-            parts.total().backward();
-            losses.add(values);
-            self.gathered += 1;
-        } else {
-            self.not_finite += 1;
-        }
-        if self.gathered >= pace.accumulate || (last && self.gathered > 0) {
-            self.gathered = 0;
-            if self.sgd.step(pace, GRADIENT_NORM_MAX).is_finite() {
-                self.ema.update(&self.store);
-            } else {
-                self.not_finite += 1;
-            }
-        }
+        let terms = LossTerms::of(&given, &outputs.heads);
+        // One round for all that the processes have to tell each other.
+        let mut counts = terms.counts();
+        counts.push(f64::from(u8::from(self.stop.load(Ordering::Relaxed))));
+        self.machine.together.sum(&mut counts)?;
+        let stop = counts.pop().is_some_and(|asked| asked > 0.0);
+        let weights = plan.weights.scaled(&head, plan.canvas);
+        Ok((terms.parts(&counts, batch.global, &weights), stop))
     }
 
     pub(super) fn validate(
@@ -291,6 +397,7 @@ impl<'a> Run<'a> {
     pub(super) fn note(&mut self, epoch: usize, validation: Option<&Validation>) -> bool {
         self.state.epochs_done = epoch + 1;
         self.state.ema_updates = self.ema.updates();
+        self.state.scaler = self.machine.scaler();
         let Some(fitness) = validation.map(Validation::fitness) else {
             return false;
         };

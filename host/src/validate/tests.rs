@@ -6,7 +6,7 @@ use crate::augment::Augmentation;
 use crate::checkpoint::build;
 use crate::dataset::{PhantomLook, PhantomPlan, PhantomSchema, draw_phantoms};
 use crate::eval::Symmetry;
-use crate::loss::{LossOptions, LossWeights};
+use crate::loss::{Given, LossOptions, LossWeights, loss};
 use crate::model::Architecture;
 use crate::optim::Schedule;
 
@@ -30,6 +30,7 @@ pub(crate) fn plan() -> TrainPlan {
         },
         loss: LossOptions::default(),
         attributes: Default::default(),
+        amp: crate::engine::autocast::AmpChoice::Auto,
         balance: crate::train::Balance::None,
         autoanchor: false,
         patience: 0,

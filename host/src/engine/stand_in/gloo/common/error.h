@@ -1,0 +1,2 @@
+// Stand-in: included by ProcessGroupGloo.hpp, nothing of it is used there.
+#pragma once
