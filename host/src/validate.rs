@@ -276,4 +276,4 @@ impl<'a> SplitLoss<'a> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
