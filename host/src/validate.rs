@@ -276,4 +276,4 @@ impl<'a> SplitLoss<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
