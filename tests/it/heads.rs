@@ -40,6 +40,7 @@ fn untrained(architecture: Architecture) -> Checkpoint {
         epochs_done: 0,
         ema_updates: 0,
         best: None,
+        scaler: None,
     };
     tch::manual_seed(5);
     let store = nn::VarStore::new(Device::Cpu);
