@@ -163,6 +163,26 @@ mod tests {
     }
 
     #[test]
+    fn every_shipped_recipe_is_a_training() {
+        use clap::Parser;
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+        for recipe in [
+            "leukemiaattri/phase1",
+            "leukemiaattri/phase2",
+            "small/relu",
+            "small/patch4",
+            "small/half",
+        ] {
+            let path = models.join(recipe).with_extension("toml");
+            let path = path.to_string_lossy();
+            let words = ["leuko-host", "train", "--config", &path, "--data", "x"];
+            let argv = expand(words.iter().map(OsString::from).collect()).expect(recipe);
+            assert!(argv.len() > words.len(), "{recipe}");
+            Cli::try_parse_from(argv).expect(recipe);
+        }
+    }
+
+    #[test]
     fn a_resumed_run_needs_its_name_alone() {
         let folder = tempfile::tempdir().unwrap();
         let run = folder.path().join("exp");
