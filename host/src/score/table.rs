@@ -79,16 +79,19 @@ fn classes(report: &ScoreReport, out: &mut Formatter<'_>) -> Result {
         over.map(str::to_owned).to_vec(),
         heading.map(str::to_owned).to_vec(),
     ];
-    rows.extend(report.classes.iter().map(class_row));
+    rows.extend(class_rows(report));
+    aligned(out, &rows)
+}
+
+/// Name, cells, AP of both definitions, precision, recall and F1: of every class, of their mean and of
+/// any white cell.
+pub(crate) fn class_rows(report: &ScoreReport) -> Vec<Vec<String>> {
+    let mut rows: Vec<Vec<String>> = report.classes.iter().map(class_row).collect();
     let mean = &report.mean;
+    let truths: u32 = report.classes.iter().map(|class| class.truths).sum();
     rows.push(vec![
         "mean of classes".to_owned(),
-        report
-            .classes
-            .iter()
-            .map(|class| class.truths)
-            .sum::<u32>()
-            .to_string(),
+        truths.to_string(),
         number(mean.yolov5_map50),
         number(mean.yolov5_map50_95),
         number(mean.coco_map50),
@@ -98,7 +101,7 @@ fn classes(report: &ScoreReport, out: &mut Formatter<'_>) -> Result {
         number(mean.macro_f1),
     ]);
     rows.push(class_row(&report.cell));
-    aligned(out, &rows)
+    rows
 }
 
 fn class_row(row: &ClassRow) -> Vec<String> {
@@ -223,7 +226,7 @@ pub(crate) fn number(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"))
 }
 
-fn signed(value: Option<f64>) -> String {
+pub(crate) fn signed(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:+.2}"))
 }
 

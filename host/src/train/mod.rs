@@ -10,6 +10,7 @@ mod processes;
 mod progress;
 mod regions;
 mod run;
+mod start;
 mod together;
 
 use std::path::{Path, PathBuf};

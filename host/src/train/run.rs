@@ -3,25 +3,25 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tch::{Device, Kind, Tensor, nn};
+use tch::{Tensor, nn};
 
 use super::machine::{Machine, Stepped};
 use super::regions::Taught;
+use super::start::{class_weights_of, state_of};
 use super::together::Together;
 use super::{
-    Balance, Ended, Progress, Start, TrainError, TrainOptions, TrainPlan, best_checkpoint,
-    last_checkpoint, pictures::RunPictures,
+    Ended, Progress, Start, TrainError, TrainOptions, TrainPlan, best_checkpoint, last_checkpoint,
+    pictures::RunPictures,
 };
-use crate::anchors::{Levels, check_anchors, sizes_on_canvas};
 use crate::augment::Rng;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, RunState};
-use crate::dataset::{Dataset, Sample, Split, class_weights, fingerprint};
+use crate::dataset::{Dataset, Sample};
 use crate::engine::EngineError;
 use crate::engine::autocast::Precision;
 use crate::engine::clock::{Clock, Phase, TimeSplit};
 use crate::loader::{Batch, EpochPlan, Loader};
 use crate::loss::{Given, LossParts, LossTerms, Regions};
-use crate::model::{AttributeHead, Detector};
+use crate::model::Detector;
 use crate::optim::{Ema, Pace, Sgd};
 use crate::validate::{Validation, validate};
 
@@ -58,58 +58,6 @@ pub(super) struct EpochLoss {
     /// Cells that had no room in their batch's attribute head.
     left_out: usize,
     pub(super) time: TimeSplit,
-}
-
-/// The state to begin with; a run to go on with must have been trained on this very data.
-fn state_of(
-    data: &Dataset,
-    plan: TrainPlan,
-    start: &Start,
-    tell: &mut impl FnMut(Progress<'_>),
-) -> Result<RunState, TrainError> {
-    let data_fingerprint = fingerprint(data)?;
-    if let Start::Resume(from) = start {
-        let trained_on = &from.run.data_fingerprint;
-        if *trained_on != data_fingerprint {
-            let reason = format!("it was trained on data {trained_on}, this is {data_fingerprint}");
-            return Err(TrainError::Resume(reason));
-        }
-        return Ok(from.run.clone());
-    }
-    if plan.architecture.attributes == AttributeHead::Roi && data.schema.is_empty() {
-        let name = data.name.clone();
-        return Err(TrainError::NoAttributes { name });
-    }
-    let levels = levels_of(data, &plan, tell);
-    Ok(RunState {
-        version: RunState::version(),
-        software: format!("leuko-host {}", env!("CARGO_PKG_VERSION")),
-        plan,
-        classes: data.classes.clone(),
-        schema: data.schema.clone(),
-        levels,
-        data_fingerprint,
-        epochs_done: 0,
-        ema_updates: 0,
-        best: None,
-        scaler: None,
-    })
-}
-
-/// The family's outputs, with prior boxes made for the training cells where the family's fit them
-/// badly and the plan allows it.
-fn levels_of(data: &Dataset, plan: &TrainPlan, tell: &mut impl FnMut(Progress<'_>)) -> Levels {
-    let levels = plan.architecture.levels();
-    let has_anchors = levels.iter().any(|level| !level.anchors.is_empty());
-    if !has_anchors || !plan.autoanchor {
-        return levels;
-    }
-    let train = |sample: &&Sample| sample.split == Split::Train;
-    let samples: Vec<&Sample> = data.samples.iter().filter(train).collect();
-    let sizes = sizes_on_canvas(&samples, plan.fit, plan.canvas);
-    let check = check_anchors(&sizes, &levels, plan.loss.anchor_t, plan.seed);
-    tell(Progress::Anchors { check: &check });
-    check.levels.unwrap_or(levels)
 }
 
 impl<'a> Run<'a> {
@@ -447,21 +395,6 @@ impl<'a> Run<'a> {
         };
         last.save(&last_checkpoint(&self.options.out))
     }
-}
-
-/// How much each class counts in the loss, `[classes]`; `None` = all the same.
-fn class_weights_of(data: &Dataset, plan: &TrainPlan, device: Device) -> Option<Tensor> {
-    if plan.balance != Balance::Weights {
-        return None;
-    }
-    let train = |sample: &&Sample| sample.split == Split::Train;
-    let samples: Vec<&Sample> = data.samples.iter().filter(train).collect();
-    let weights = class_weights(&samples, data.classes.len());
-    Some(
-        Tensor::from_slice(&weights)
-            .to_kind(Kind::Float)
-            .to_device(device),
-    )
 }
 
 impl EpochLoss {

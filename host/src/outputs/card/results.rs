@@ -1,7 +1,7 @@
 //! The figures of a card.
 
 use super::{Card, line, plain, table};
-use crate::score::{AttributeScore, ClassRow, number, percent};
+use crate::score::{AttributeScore, class_rows, number, percent, signed};
 
 /// Writes how it was judged, then the tables of classes, attributes and domains.
 pub(super) fn write(card: &Card<'_>, text: &mut String) {
@@ -16,7 +16,9 @@ fn how(card: &Card<'_>, text: &mut String) {
     let (report, used) = (card.report, &card.thresholds);
     let views = match card.views {
         1 => "Every picture was looked at once, as it is".to_owned(),
-        n => format!("Every picture was looked at in {n} flips and turns, merged by suppression"),
+        n => format!(
+            "Every picture was looked at in {n} flips and turns; what they agree on was averaged"
+        ),
     };
     line(
         text,
@@ -52,27 +54,14 @@ fn classes(card: &Card<'_>, text: &mut String) {
         "R",
         "F1",
     ];
-    let mut rows: Vec<Vec<String>> = report.classes.iter().map(class_row).collect();
-    let mean = &report.mean;
-    let n: u32 = report.classes.iter().map(|class| class.truths).sum();
-    let mut means = vec!["mean of classes".to_owned(), n.to_string()];
-    means.extend(
-        [
-            mean.yolov5_map50,
-            mean.yolov5_map50_95,
-            mean.coco_map50,
-            mean.coco_map50_95,
-        ]
-        .map(number),
-    );
-    means.extend([String::new(), String::new(), number(mean.macro_f1)]);
-    rows.push(means);
-    rows.push(class_row(&report.cell));
+    let mut rows = class_rows(report);
+    for name in rows.iter_mut().filter_map(|row| row.first_mut()) {
+        *name = plain(name);
+    }
     line(text, "");
     table(text, &heading, &rows);
     let counts = &report.counts;
     let limits = counts.limits_of_agreement;
-    let signed = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{v:+.2}"));
     line(
         text,
         &format!(
@@ -84,21 +73,6 @@ fn classes(card: &Card<'_>, text: &mut String) {
             counts.truths,
         ),
     );
-}
-
-fn class_row(row: &ClassRow) -> Vec<String> {
-    let at = &row.at_threshold;
-    vec![
-        plain(&row.class),
-        row.truths.to_string(),
-        number(row.yolov5.map(|n| n.ap50)),
-        number(row.yolov5.map(|n| n.ap50_95)),
-        number(row.coco.map(|n| n.ap50)),
-        number(row.coco.map(|n| n.ap50_95)),
-        percent(at.precision),
-        percent(at.recall),
-        number(at.f1),
-    ]
 }
 
 fn attributes(card: &Card<'_>, text: &mut String) {
