@@ -10,6 +10,7 @@ use shared::geometry::{BBox, Image, Size};
 
 use crate::detector::{DetectError, Detector};
 use crate::fields;
+use crate::network::Integers;
 
 /// Least overlap of a golden cell with the one found for it.
 pub const IOU_MIN: f32 = 0.9;
@@ -58,6 +59,8 @@ pub struct CheckReport {
     pub model_sha256: String,
     /// Where attributes are read: `dense` (from the heads) or `roi` (by the second file).
     pub attribute_head: &'static str,
+    /// How its convolutions are computed.
+    pub integers: Integers,
     /// Loaded, compared with its contract and run on a grey canvas: always true in a report.
     pub contract: bool,
     /// Every golden field; empty when the contract records none.
@@ -72,6 +75,7 @@ impl fmt::Display for CheckReport {
         writeln!(f, "sha-256   {}", self.model_sha256)?;
         writeln!(f, "contract  yes: input, outputs, weights and a trial run")?;
         writeln!(f, "attribute {}", self.attribute_head)?;
+        write_integers(f, &self.integers)?;
         if self.golden.is_empty() {
             writeln!(
                 f,
@@ -103,6 +107,23 @@ impl fmt::Display for CheckReport {
     }
 }
 
+/// How many convolutions run in integers; those that do not are listed unless none does.
+fn write_integers(f: &mut fmt::Formatter<'_>, integers: &Integers) -> fmt::Result {
+    let (count, of) = (integers.count(), integers.of());
+    write!(f, "integers  {count} of {of} convolutions")?;
+    let kernels = integers.kernels.iter();
+    let kernels: Vec<String> = kernels.map(|(name, n)| format!("{n} {name}")).collect();
+    if kernels.is_empty() {
+        return writeln!(f, ": a model in floating point");
+    }
+    let megabytes = integers.packed_bytes as f64 / 1e6;
+    writeln!(f, ": {}; weights {megabytes:.2} MB", kernels.join(", "))?;
+    for (name, reason) in &integers.float {
+        writeln!(f, "float     {name}: {reason}")?;
+    }
+    Ok(())
+}
+
 /// Runs every golden field of the contract, at the contract's thresholds.
 ///
 /// # Errors
@@ -126,6 +147,7 @@ pub fn check(
             AttributeHead::Dense => "dense",
             AttributeHead::Roi(_) => "roi",
         },
+        integers: detector.integers().cloned().unwrap_or_default(),
         contract: true,
         passed: !golden.is_empty() && golden.iter().all(FieldOutcome::passed),
         golden,

@@ -30,12 +30,24 @@ pub enum Command {
     Check(Check),
 }
 
-/// Which model.
-#[derive(Args, Clone, Debug, Default)]
+/// Which model, and how it runs.
+#[derive(Args, Clone, Debug)]
 pub struct Model {
     /// ONNX file exported by leuko-host [default: the model in this binary]
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
+    /// Threads that work on one canvas, 1 to 64
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub threads: u16,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self {
+            model: None,
+            threads: 1,
+        }
+    }
 }
 
 /// Arguments of `demo`.

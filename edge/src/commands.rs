@@ -38,7 +38,7 @@ fn load(choice: &Model) -> Result<(Detector, ModelFile), Failure> {
         Some(path) => ModelFile::read(path)?,
         None => ModelFile::embedded(),
     };
-    let network = TractNetwork::load(&file)?;
+    let network = TractNetwork::load_threaded(&file, usize::from(choice.threads))?;
     Ok((Detector::new(Box::new(network)), file))
 }
 
@@ -129,7 +129,8 @@ fn run_bench(args: &Bench, print: &mut dyn Write) -> Result<(), Failure> {
         Some(source) => pictures_of(source, say_skipped)?,
         None => drawn(),
     };
-    let report = bench(&mut detector, file.sha256(), &pictures, args.repeat)?;
+    let mut report = bench(&mut detector, file.sha256(), &pictures, args.repeat)?;
+    report.threads = args.model.threads.into();
     if args.json {
         return print_json(print, &report);
     }

@@ -12,7 +12,7 @@ use shared::nms::Candidate;
 use shared::pixels::RgbView;
 use shared::resize::{BufferError, canvas_into, canvas_len, scratch_len};
 
-use crate::network::{HeadBuffers, Network, NetworkError};
+use crate::network::{HeadBuffers, Integers, Network, NetworkError};
 use crate::regions::RegionReader;
 
 /// A picture that could not be searched.
@@ -91,6 +91,11 @@ impl Detector {
     /// What the model promises.
     pub fn contract(&self) -> &ModelContract {
         self.network.contract()
+    }
+
+    /// How the network's convolutions are computed, where the engine says so.
+    pub fn integers(&self) -> Option<&Integers> {
+        self.network.integers()
     }
 
     /// What is counted with.

@@ -59,6 +59,8 @@ pub enum Refusal {
     ContractText(String),
     /// The contract is of another time or senseless.
     Contract(ContractError),
+    /// The threads asked for cannot be had.
+    Threads(String),
     /// Weights kept in another file.
     ExternalWeights {
         /// The tensor.
@@ -164,6 +166,7 @@ impl fmt::Display for Refusal {
                 f,
                 "tensor `{tensor}` lies in another file, expected all weights in this one"
             ),
+            Self::Threads(error) => write!(f, "threads for the network: {error}"),
             Self::Input { expected, got } => {
                 write!(f, "input is {got}, the contract says {expected}")
             }

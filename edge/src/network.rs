@@ -1,5 +1,8 @@
 //! What the detector needs of an inference engine: canvas in, raw heads out.
 
+use std::collections::BTreeMap;
+
+use serde::Serialize;
 use shared::contract::ModelContract;
 use shared::head::{HeadError, MAX_LEVELS};
 use shared::roi::STRIDES;
@@ -119,10 +122,38 @@ impl HeadBuffers {
     }
 }
 
+/// How the convolutions of a model are computed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Integers {
+    /// Convolutions in 8-bit integers, by the kernel that runs them.
+    pub kernels: BTreeMap<&'static str, usize>,
+    /// Convolutions in floating point, and why: name and reason.
+    pub float: Vec<(String, String)>,
+    /// Bytes of the integer convolutions' weights.
+    pub packed_bytes: usize,
+}
+
+impl Integers {
+    /// Convolutions in 8-bit integers.
+    pub fn count(&self) -> usize {
+        self.kernels.values().sum()
+    }
+
+    /// Convolutions in all.
+    pub fn of(&self) -> usize {
+        self.count() + self.float.len()
+    }
+}
+
 /// An inference engine with a model in it.
 pub trait Network: Send {
     /// What the model promises.
     fn contract(&self) -> &ModelContract;
+
+    /// How its convolutions are computed; `None` where an engine does not say.
+    fn integers(&self) -> Option<&Integers> {
+        None
+    }
 
     /// Runs the network once.
     ///

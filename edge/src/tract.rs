@@ -2,6 +2,7 @@
 //!
 //! A model is trusted only after everything about it was compared with its contract and it ran once.
 
+mod integer;
 mod regions;
 
 use std::any::Any;
@@ -9,14 +10,18 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
 use shared::contract::{CONTRACT_KEY, ModelContract, OPSET};
 use shared::fit::PAD_VALUE;
 use shared::roi::STRIDES;
+use tract_linalg::multithread::Executor;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::runtime::RunOptions;
 
 use crate::model::{ModelError, ModelFile, Refusal};
-use crate::network::{HeadBuffers, Network, NetworkError};
+use crate::network::{HeadBuffers, Integers, Network, NetworkError};
 use regions::Regions;
 
 /// Most elements of one tensor of a network: a gibibyte of floats.
@@ -25,37 +30,57 @@ const TENSOR_MAX: usize = 1 << 28;
 /// `TensorProto.DataLocation.EXTERNAL` of the ONNX format.
 const EXTERNAL: i32 = 1;
 
-/// A model ready to run, single-threaded.
+/// A model ready to run.
 pub struct TractNetwork {
     contract: ModelContract,
     plan: Arc<TypedRunnableModel>,
+    integers: Integers,
     regions: Option<Regions>,
 }
 
 impl TractNetwork {
-    /// Loads, compares with the contract, optimizes and runs once on a grey canvas.
+    /// Loads, compares with the contract, optimizes and runs once on a grey canvas; one thread.
     ///
     /// # Errors
     /// The first thing that is wrong; a panic of the engine is an error too.
     pub fn load(file: &ModelFile) -> Result<Self, ModelError> {
-        unwound(|| Self::load_unguarded(file))
+        Self::load_threaded(file, 1)
+    }
+
+    /// The same, with up to `threads` threads working on one canvas.
+    ///
+    /// # Errors
+    /// As [`TractNetwork::load`]; the threads may not be had either.
+    pub fn load_threaded(file: &ModelFile, threads: usize) -> Result<Self, ModelError> {
+        unwound(|| Self::load_unguarded(file, threads))
             .unwrap_or_else(|panic| Err(Refusal::Panicked(panic)))
             .map_err(|reason| ModelError::new(file.name(), reason))
     }
 
-    fn load_unguarded(file: &ModelFile) -> Result<Self, Refusal> {
-        let proto = proto_of(file.bytes())?;
+    fn load_unguarded(file: &ModelFile, threads: usize) -> Result<Self, Refusal> {
+        let mut proto = proto_of(file.bytes())?;
         let contract = contract_of(&proto)?;
         refuse_other_opset(&proto)?;
         refuse_external_weights(&proto)?;
-        let model = onnx().model_for_proto_model(&proto).map_err(graph)?;
+        let pool = pool_of(threads)?;
+        let kernels = int8::available();
+        let integer = proto
+            .graph
+            .as_mut()
+            .map(|graph| integer::rewrite(graph, &kernels, pool.as_ref()));
+        let mut model = onnx().model_for_proto_model(&proto).map_err(graph)?;
+        let integers = integer.map_or_else(Integers::default, |plan| plan.install(&mut model));
         check_input(&model, &contract)?;
         let typed = model.into_typed().map_err(graph)?;
         check_tensors(&typed)?;
         check_outputs(&typed, &contract)?;
+        let options = RunOptions {
+            executor: pool.map(Executor::MultiThread),
+            ..RunOptions::default()
+        };
         let plan = typed
             .into_optimized()
-            .and_then(IntoRunnable::into_runnable)
+            .and_then(|model| model.into_runnable_with_options(&options))
             .map_err(graph)?;
         let regions = contract
             .regions()
@@ -64,6 +89,7 @@ impl TractNetwork {
         let mut network = Self {
             contract,
             plan,
+            integers,
             regions,
         };
         network.try_out()?;
@@ -113,6 +139,10 @@ impl Network for TractNetwork {
         &self.contract
     }
 
+    fn integers(&self) -> Option<&Integers> {
+        Some(&self.integers)
+    }
+
     fn run(&mut self, canvas: &[u8], heads: &mut HeadBuffers) -> Result<(), NetworkError> {
         let expected = canvas_bytes(&self.contract);
         if canvas.len() != expected {
@@ -136,6 +166,19 @@ fn proto_of(bytes: &[u8]) -> Result<ModelProto, Refusal> {
     }
     let proto = onnx().proto_model_for_read(&mut &bytes[..]);
     proto.map_err(|error| Refusal::NotOnnx(spoken(&error)))
+}
+
+/// One thread is the caller's own.
+fn pool_of(threads: usize) -> Result<Option<Arc<ThreadPool>>, Refusal> {
+    if threads <= 1 {
+        return Ok(None);
+    }
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|at| format!("network-{at}"))
+        .build();
+    let pool = pool.map_err(|error| Refusal::Threads(error.to_string()))?;
+    Ok(Some(Arc::new(pool)))
 }
 
 fn canvas_bytes(contract: &ModelContract) -> usize {

@@ -79,8 +79,8 @@ unsafe fn sum_up<const M: usize, const V: usize>(
         let mut sums = [[_mm256_setzero_si256(); V]; M];
         for v in 0..V {
             let start = _mm256_loadu_si256(t.start.add(v * LANES).cast());
-            for row in &mut sums {
-                row[v] = start;
+            for m in 0..M {
+                sums[m][v] = start;
             }
         }
         let (mut weights, mut run) = (t.weights, t.x);
@@ -88,14 +88,14 @@ unsafe fn sum_up<const M: usize, const V: usize>(
             let mut x = run;
             for _ in 0..t.groups {
                 let mut w = [_mm256_setzero_si256(); V];
-                for (v, w) in w.iter_mut().enumerate() {
-                    *w = _mm256_loadu_si256(weights.add(v * LANES * GROUP).cast());
+                for v in 0..V {
+                    w[v] = _mm256_loadu_si256(weights.add(v * LANES * GROUP).cast());
                 }
-                for (m, row) in sums.iter_mut().enumerate() {
+                for m in 0..M {
                     let four = x.add(m * t.pixel_stride).cast::<i32>().read_unaligned();
                     let four = _mm256_set1_epi32(four);
-                    for (sum, &w) in row.iter_mut().zip(&w) {
-                        *sum = _mm256_add_epi32(*sum, four_products(four, w));
+                    for v in 0..V {
+                        sums[m][v] = _mm256_add_epi32(sums[m][v], four_products(four, w[v]));
                     }
                 }
                 weights = weights.add(V * LANES * GROUP);
@@ -115,10 +115,10 @@ pub(crate) unsafe fn write_sums<const M: usize, const V: usize>(
     sums: &[[__m256i; V]; M],
     at: *mut i32,
 ) {
-    for (m, row) in sums.iter().enumerate() {
-        for (v, &sum) in row.iter().enumerate() {
+    for m in 0..M {
+        for v in 0..V {
             // SAFETY: handed on from the caller.
-            unsafe { _mm256_storeu_si256(at.add((m * V + v) * LANES).cast(), sum) };
+            unsafe { _mm256_storeu_si256(at.add((m * V + v) * LANES).cast(), sums[m][v]) };
         }
     }
 }

@@ -35,8 +35,8 @@ unsafe fn tile<const M: usize, const V: usize>(t: &Tile, out: Out) {
         let mut sums = [[_mm512_setzero_si512(); V]; M];
         for v in 0..V {
             let start = _mm512_loadu_si512(t.start.add(v * LANES).cast());
-            for row in &mut sums {
-                row[v] = start;
+            for m in 0..M {
+                sums[m][v] = start;
             }
         }
         let (mut weights, mut run) = (t.weights, t.x);
@@ -58,9 +58,9 @@ unsafe fn tile<const M: usize, const V: usize>(t: &Tile, out: Out) {
         }
         match out {
             Out::Sums(at) => {
-                for (m, row) in sums.iter().enumerate() {
-                    for (v, &sum) in row.iter().enumerate() {
-                        _mm512_storeu_si512(at.add((m * V + v) * LANES).cast(), sum);
+                for m in 0..M {
+                    for v in 0..V {
+                        _mm512_storeu_si512(at.add((m * V + v) * LANES).cast(), sums[m][v]);
                     }
                 }
             }
@@ -79,14 +79,13 @@ unsafe fn step<const M: usize, const V: usize>(
     // SAFETY: handed on from the caller.
     unsafe {
         let mut w = [_mm512_setzero_si512(); V];
-        for (v, w) in w.iter_mut().enumerate() {
-            *w = _mm512_loadu_si512(weights.add(v * LANES * GROUP).cast());
+        for v in 0..V {
+            w[v] = _mm512_loadu_si512(weights.add(v * LANES * GROUP).cast());
         }
-        for (m, row) in sums.iter_mut().enumerate() {
-            let four = x.add(m * stride).cast::<i32>().read_unaligned();
-            let four = _mm512_set1_epi32(four);
-            for (sum, &w) in row.iter_mut().zip(&w) {
-                *sum = _mm512_dpbusd_epi32(*sum, four, w);
+        for m in 0..M {
+            let four = _mm512_set1_epi32(x.add(m * stride).cast::<i32>().read_unaligned());
+            for v in 0..V {
+                sums[m][v] = _mm512_dpbusd_epi32(sums[m][v], four, w[v]);
             }
         }
     }
@@ -106,12 +105,12 @@ unsafe fn write<const M: usize, const V: usize>(
         let most = _mm512_set1_ps(rule.most);
         let zero_point = _mm512_set1_epi32(rule.zero_point);
         let mut multiplier = [_mm512_setzero_ps(); V];
-        for (v, multiplier) in multiplier.iter_mut().enumerate() {
-            *multiplier = _mm512_loadu_ps(rule.multiplier.add(v * LANES));
+        for v in 0..V {
+            multiplier[v] = _mm512_loadu_ps(rule.multiplier.add(v * LANES));
         }
-        for (m, row) in sums.iter().enumerate() {
-            for (v, (&sum, &multiplier)) in row.iter().zip(&multiplier).enumerate() {
-                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
+        for m in 0..M {
+            for v in 0..V {
+                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[m][v]), multiplier[v]);
                 let scaled = _mm512_max_ps(_mm512_min_ps(scaled, most), least);
                 // The processor's rounding is half to even unless a program changes it.
                 let rounded = _mm512_add_epi32(_mm512_cvtps_epi32(scaled), zero_point);

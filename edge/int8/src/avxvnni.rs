@@ -31,8 +31,8 @@ unsafe fn tile<const M: usize, const V: usize>(t: &Tile, out: Out) {
         let mut sums = [[_mm256_setzero_si256(); V]; M];
         for v in 0..V {
             let start = _mm256_loadu_si256(t.start.add(v * LANES).cast());
-            for row in &mut sums {
-                row[v] = start;
+            for m in 0..M {
+                sums[m][v] = start;
             }
         }
         let (mut weights, mut run) = (t.weights, t.x);
@@ -40,14 +40,14 @@ unsafe fn tile<const M: usize, const V: usize>(t: &Tile, out: Out) {
             let mut x = run;
             for _ in 0..t.groups {
                 let mut w = [_mm256_setzero_si256(); V];
-                for (v, w) in w.iter_mut().enumerate() {
-                    *w = _mm256_loadu_si256(weights.add(v * LANES * GROUP).cast());
+                for v in 0..V {
+                    w[v] = _mm256_loadu_si256(weights.add(v * LANES * GROUP).cast());
                 }
-                for (m, row) in sums.iter_mut().enumerate() {
+                for m in 0..M {
                     let four = x.add(m * t.pixel_stride).cast::<i32>().read_unaligned();
                     let four = _mm256_set1_epi32(four);
-                    for (sum, &w) in row.iter_mut().zip(&w) {
-                        *sum = _mm256_dpbusd_avx_epi32(*sum, four, w);
+                    for v in 0..V {
+                        sums[m][v] = _mm256_dpbusd_avx_epi32(sums[m][v], four, w[v]);
                     }
                 }
                 weights = weights.add(V * LANES * GROUP);

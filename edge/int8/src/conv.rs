@@ -125,6 +125,17 @@ impl Conv {
         matches!(self.finish, Finish::Floats(_))
     }
 
+    /// The same, its bytes then changed by `next`; floats stay as they are.
+    pub fn with_table(mut self, next: Table) -> Self {
+        if let Finish::Bytes { table, .. } = &mut self.finish {
+            *table = Some(match table.take() {
+                None => next,
+                Some(first) => first.then(&next),
+            });
+        }
+        self
+    }
+
     /// Bytes of the packed weights and what belongs to them.
     pub fn packed_bytes(&self) -> usize {
         let bytes = |block: &Block| block.weights.len() + 8 * block.start.len();

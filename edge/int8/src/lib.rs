@@ -6,6 +6,9 @@
 //!
 //! Knows neither a model format nor an engine, never reads a file.
 
+// Registers are indexed by two constants; iterators over them were not always inlined.
+#![allow(clippy::needless_range_loop)]
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
