@@ -93,6 +93,11 @@ impl Detector {
         self.network.contract()
     }
 
+    /// The engine alone.
+    pub fn network(&mut self) -> &mut dyn Network {
+        &mut *self.network
+    }
+
     /// What is counted with.
     pub fn thresholds(&self) -> &Thresholds {
         &self.thresholds
