@@ -34,10 +34,13 @@ class OnnxRuntime:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         self.session = library.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self.feed = {self.session.get_inputs()[0].name: pixels[None]}
+        # A model with a second attribute file gives feature maps, too.
+        names = [output.name for output in self.session.get_outputs()]
+        self.heads = [name for name in names if name.startswith("head_")]
 
     def run(self):
         """Heads, finest first."""
-        return self.session.run(None, self.feed)
+        return self.session.run(self.heads, self.feed)
 
 
 class Ncnn:
