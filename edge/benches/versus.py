@@ -17,11 +17,12 @@ its turn. Before the clock starts every engine must give the right heads on one 
 
 stdout is markdown: a summary, then every engine. `ms` is the median of all runs, wall; `CPU ms` all threads
 of the process, a run, median of the turns; `x ours` the median over rounds of its median over ours in the
-same round: above 1 it is slower than we are. A tenth of the runs was faster than `p10 ms`: where that is far
-below `ms`, other work disturbed the run, which `load` (average before and after) may tell, too. `first result` is from opening the file to the first heads, a
-process and its libraries being there already. `MB` is peak memory, for engines in Python beyond what the
-interpreter and the libraries took before the file was opened. Times are of this machine: an aarch64 station
-has other ratios, and instruction counts are another tool's.
+same round: above 1 it is slower than we are. A tenth of the runs was faster than `p10 ms`: where that is
+far below `ms`, other work disturbed the run, which `load` (average before and after) may tell, too. `first
+result` is from opening the file to the first heads, a process and its libraries being there already. `MB`
+is peak memory, for engines in Python beyond what the interpreter and the libraries took before the file was
+opened. Times are of this machine: an aarch64 station has other ratios, and instruction counts are another
+tool's.
 
 Exit: 0, 2 usage, 4 a model is refused or an engine gives wrong heads.
 """
