@@ -1,7 +1,11 @@
 //! What the tests that cross crates have in common.
 
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use shared::geometry::Size;
 
 /// The project's root.
 pub fn root() -> PathBuf {
@@ -51,6 +55,56 @@ pub fn dump_heads(
     }
     let index = serde_json::json!({ "runtime": runtime, "fields": fields });
     fs::write(folder.join("index.json"), index.to_string())
+}
+
+/// A picture's size and the heads that a runtime made of its canvas.
+pub struct Dumped {
+    /// Name in the dump.
+    pub image: String,
+    /// Size of the picture, pixels.
+    pub size: Size,
+    /// Raw heads, finest level first.
+    pub heads: Heads,
+}
+
+/// Reads the heads of a dump of the pictures of `pictures`, the file of `dump_canvases`.
+///
+/// # Errors
+/// When a file is missing or not as described, or the two are of different pictures.
+pub fn read_dump(pictures: &Path, folder: &Path) -> Result<Vec<Dumped>, Box<dyn Error>> {
+    #[derive(Deserialize)]
+    struct Pictured {
+        image: String,
+        size: Size,
+    }
+    #[derive(Deserialize)]
+    struct Index {
+        fields: Vec<Field>,
+    }
+    #[derive(Deserialize)]
+    struct Field {
+        heads: Vec<String>,
+    }
+    let pictures: Vec<Pictured> = serde_json::from_slice(&fs::read(pictures)?)?;
+    let index: Index = serde_json::from_slice(&fs::read(folder.join("index.json"))?)?;
+    if index.fields.len() != pictures.len() {
+        let (got, expected) = (index.fields.len(), pictures.len());
+        return Err(format!("{}: {got} fields, expected {expected}", folder.display()).into());
+    }
+    let read = |name: &String| -> std::io::Result<Vec<f32>> {
+        let bytes = fs::read(folder.join(name))?;
+        let values = bytes.as_chunks::<4>().0.iter();
+        Ok(values.map(|&bytes| f32::from_le_bytes(bytes)).collect())
+    };
+    let dumped = |(Pictured { image, size }, field): (Pictured, Field)| {
+        let heads: std::io::Result<Heads> = field.heads.iter().map(read).collect();
+        Ok(Dumped {
+            image,
+            size,
+            heads: heads?,
+        })
+    };
+    pictures.into_iter().zip(index.fields).map(dumped).collect()
 }
 
 /// The Python that `tests/onnx-parity` sets up, or `None` with a word on stderr: nothing is downloaded

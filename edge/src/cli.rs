@@ -166,6 +166,9 @@ pub struct Bench {
     /// Folder of pictures [default: drawn fields]
     #[arg(long, value_name = "DIR")]
     pub source: Option<PathBuf>,
+    /// Run the network when standard input says so, for edge/benches/versus
+    #[arg(long, hide = true, conflicts_with_all = ["source", "repeat", "json"])]
+    pub serve: bool,
     /// Pictures to measure
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub repeat: u32,

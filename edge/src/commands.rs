@@ -14,6 +14,7 @@ use crate::detector::Detector;
 use crate::exit::Failure;
 use crate::model::ModelFile;
 use crate::replay::{ANNOTATED, Paths, Progress, RECORDS, Summary, replay};
+use crate::serve::serve;
 use crate::source::folder::Skipped;
 use crate::tract::TractNetwork;
 
@@ -124,6 +125,10 @@ fn talk_about(summary: &Summary, args: &Replay) {
 }
 
 fn run_bench(args: &Bench, print: &mut dyn Write) -> Result<(), Failure> {
+    if args.serve {
+        let load = || load(&args.model).map(|(detector, _)| detector);
+        return serve(load, &mut io::stdin().lock(), print);
+    }
     let (mut detector, file) = load(&args.model)?;
     let pictures = match &args.source {
         Some(source) => pictures_of(source, say_skipped)?,

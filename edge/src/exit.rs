@@ -24,6 +24,12 @@ pub enum Failure {
     /// The network, outside of a replay.
     #[error(transparent)]
     Detect(#[from] DetectError),
+    /// A file of `bench --serve`.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// A line that `bench --serve` cannot follow.
+    #[error("order {0:?}, expected `canvas SEED FILE`, `run COUNT` or `heads FILE`")]
+    Order(String),
     /// Thresholds of the command line.
     #[error(transparent)]
     Thresholds(#[from] ThresholdError),
@@ -60,8 +66,8 @@ impl Failure {
         match self {
             // Whoever closed the pipe has seen enough.
             Self::Print(error) if error.kind() == io::ErrorKind::BrokenPipe => OK,
-            Self::Print(_) => DISK,
-            Self::Thresholds(_) => USAGE,
+            Self::Print(_) | Self::Output(_) => DISK,
+            Self::Thresholds(_) | Self::Order(_) => USAGE,
             Self::Model(_) | Self::Detect(_) | Self::Parity => BAD_MODEL,
             Self::Replay(error) => match error {
                 ReplayError::Source(_) => BAD_DATA,

@@ -23,5 +23,6 @@ pub mod network;
 pub mod picture;
 pub mod regions;
 pub mod replay;
+pub mod serve;
 pub mod source;
 pub mod tract;
