@@ -96,6 +96,7 @@ impl Detector {
     /// How the network's convolutions are computed, where the engine says so.
     pub fn integers(&self) -> Option<&Integers> {
         self.network.integers()
+    }
 
     /// The engine alone.
     pub fn network(&mut self) -> &mut dyn Network {
