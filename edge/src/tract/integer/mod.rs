@@ -10,6 +10,8 @@ mod constants;
 mod conv;
 mod op;
 mod recognise;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
