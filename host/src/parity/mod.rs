@@ -223,6 +223,14 @@ pub struct ParityReport {
 }
 
 impl ParityReport {
+    /// How many numbers have this verdict.
+    fn n(&self, verdict: Verdict) -> usize {
+        self.rows
+            .iter()
+            .filter(|row| row.verdict == verdict)
+            .count()
+    }
+
     /// Whether the model may be written.
     ///
     /// # Errors
@@ -231,9 +239,8 @@ impl ParityReport {
         match rows::worst(&self.rows, &self.stages) {
             None => Ok(()),
             Some(worst) => {
-                let lost = |row: &&Row| row.verdict == Verdict::Exceeded;
-                let n_lost = self.rows.iter().filter(lost).count();
-                let n_judged = self.rows.iter().filter(|row| row.budget.is_some()).count();
+                let n_lost = self.n(Verdict::Exceeded);
+                let n_judged = n_lost + self.n(Verdict::Within);
                 Err(ParityError::Lost(format!(
                     "parity: {n_lost} of {n_judged} numbers lose more than their budgets, most of all {worst}"
                 )))

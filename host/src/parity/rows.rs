@@ -241,7 +241,7 @@ impl fmt::Display for Loss<'_> {
         let (row, budget) = (self.row, self.row.budget.unwrap_or(0.0));
         write!(
             out,
-            "{} of {} at {}: ",
+            "{}, {}, at {}: ",
             row.measure.name(),
             row.of,
             self.stage

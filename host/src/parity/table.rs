@@ -36,7 +36,16 @@ pub(super) fn heading(report: &ParityReport) -> String {
 /// The verdict in words.
 pub(super) fn shown(report: &ParityReport) -> String {
     match report.verdict() {
-        Ok(()) => "parity: kept, no number loses more than its budget".to_owned(),
+        Ok(()) => {
+            let n_kept = report.n(Verdict::Within);
+            // A pass says nothing of what the pictures have no labels for.
+            match report.n(Verdict::NoTruth) {
+                0 => format!("parity: kept, none of {n_kept} numbers loses more than its budget"),
+                n => format!(
+                    "parity: kept, none of {n_kept} numbers loses more than its budget; {n} more have no truth in these pictures"
+                ),
+            }
+        }
         Err(ParityError::Lost(text)) => text,
         Err(error) => error.to_string(),
     }

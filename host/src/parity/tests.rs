@@ -186,7 +186,7 @@ fn a_lost_cell_costs_its_class_and_the_count_and_is_named() {
     assert_eq!(error.code(), 4);
     let text = error.to_string();
     assert!(text.starts_with("parity: "), "{text}");
-    assert!(text.contains(" at int8: expected at most 0.0"), "{text}");
+    assert!(text.contains(", at int8: expected at most 0.0"), "{text}");
     assert!(report.to_string().contains("LOST"));
 }
 
@@ -258,6 +258,32 @@ fn each_stage_is_compared_with_the_one_before_it() {
     assert!(ap.changes[0] > Some(0.0) && ap.changes[1] < Some(0.0));
     let stages: Vec<&str> = report.stages.iter().map(|file| file.stage).collect();
     assert_eq!(stages, ["onnx", "int8", "int4"]);
+}
+
+#[test]
+fn a_pass_says_how_much_it_could_not_see() {
+    let mut bench = Bench::new();
+    let report = bench.compared(|_| ());
+    let n = |verdict| {
+        report
+            .rows
+            .iter()
+            .filter(|row| row.verdict == verdict)
+            .count()
+    };
+    let (kept, blind) = (n(Verdict::Within), n(Verdict::NoTruth));
+    for cell in bench.data.samples.iter_mut().flat_map(|s| &mut s.cells) {
+        cell.attributes = shared::attribute::NO_ATTRIBUTES;
+    }
+    let report = bench.compared(|_| ());
+    let n_attributes = bench.data.schema.len() + 1;
+    let text = report.to_string();
+    let expected = format!(
+        "none of {} numbers loses more than its budget; {} more have no truth in these pictures\n",
+        kept - n_attributes,
+        blind + n_attributes
+    );
+    assert!(text.ends_with(&expected), "{expected}{text}");
 }
 
 #[test]
