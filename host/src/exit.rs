@@ -14,6 +14,7 @@ use crate::engine::memory::OutOfMemory;
 use crate::eval::EvalError;
 use crate::hyper::HyperError;
 use crate::onnx::OnnxError;
+use crate::parity::ParityError;
 use crate::picture::PictureError;
 use crate::plot::PlotError;
 use crate::score::ScoreError;
@@ -110,6 +111,9 @@ fn kind_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(error) = error.downcast_ref::<NotReady>() {
         return Some(error.code);
+    }
+    if let Some(error) = error.downcast_ref::<ParityError>() {
+        return Some(error.code());
     }
     if let Some(error) = error.downcast_ref::<CheckpointError>() {
         let full = matches!(error, CheckpointError::Io { source, .. } if is_disk(source));

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use heapless::String as Fixed;
 use shared::contract::{
-    self, CONTRACT_VERSION, GoldenCell, GoldenField, MAX_GOLDEN_CELLS, ModelContract, Precision,
-    Provenance, fnv1a, golden_spec,
+    self, CONTRACT_VERSION, GoldenCell, GoldenField, MAX_GOLDEN_CELLS, ModelContract,
+    ParityBudgets, Precision, Provenance, fnv1a, golden_spec,
 };
 use shared::geometry::Size;
 use shared::head::Thresholds;
@@ -51,6 +51,8 @@ pub fn contract_of(
         attribute_head: attribute_head(checkpoint)?,
         thresholds,
         precision: Precision::Float32,
+        quantization: None,
+        budgets: ParityBudgets::DEFAULT,
         provenance: Provenance {
             software: fixed(&run.software, "software")?,
             checkpoint_sha256: fixed(checkpoint_sha256, "hash")?,

@@ -26,6 +26,7 @@ pub mod model;
 pub mod onnx;
 pub mod optim;
 pub mod outputs;
+pub mod parity;
 pub mod picture;
 pub mod plot;
 pub mod score;

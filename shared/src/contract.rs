@@ -16,12 +16,18 @@ use crate::head::{HeadLevel, HeadSpec, MAX_LEVELS, Thresholds};
 use crate::phantom::{FieldSpec, SpecError};
 use crate::roi;
 
+mod budget;
+mod quantization;
+
+pub use budget::{LossBudget, ParityBudgets};
+pub use quantization::Quantization;
+
 /// Key of the contract in `metadata_props`.
 pub const CONTRACT_KEY: &str = "leukoscope.contract";
 
 /// The version this code writes and the newest it reads; version 1 knew no levels without
-/// anchors and no second file.
-pub const CONTRACT_VERSION: u16 = 2;
+/// anchors and no second file, version 2 no origin of 8-bit weights and no budgets.
+pub const CONTRACT_VERSION: u16 = 3;
 
 /// Most channels of a map that regions are read from; those of YOLOv5x have 160 and 320.
 const REGION_CHANNELS_MAX: u16 = 2048;
@@ -156,6 +162,13 @@ pub struct ModelContract {
     pub thresholds: Thresholds,
     /// Float or integers.
     pub precision: Precision,
+    /// What the integers were made from; from version 3 on there exactly when `precision` is
+    /// [`Precision::Int8`], before never.
+    #[serde(default)]
+    pub quantization: Option<Quantization>,
+    /// What a stage may lose against the one before it; versions 1 and 2 mean the defaults.
+    #[serde(default)]
+    pub budgets: ParityBudgets,
     /// Where the model comes from.
     pub provenance: Provenance,
     /// The self-test.
@@ -187,6 +200,10 @@ pub enum ContractError {
     Regions,
     /// Limits outside 0..=1 or no room for detections.
     Thresholds(Thresholds),
+    /// 8-bit weights of unsaid origin, an origin without them, or one that there cannot be.
+    Quantization,
+    /// A budget outside 0..=1.
+    Budgets,
     /// A golden field that cannot be drawn.
     Golden(SpecError),
 }
@@ -228,6 +245,11 @@ impl fmt::Display for ContractError {
                 "thresholds: score {} and iou {} must be in 0..=1, max_detections {} in 1..=1000",
                 got.score, got.iou, got.max_detections
             ),
+            Self::Quantization => write!(
+                f,
+                "quantization: expected exactly with precision int8, from version 3 on, with two SHA-256 and at least one canvas"
+            ),
+            Self::Budgets => write!(f, "budgets: expected all in 0..=1"),
             Self::Golden(error) => write!(f, "golden: {error}"),
         }
     }
@@ -269,8 +291,6 @@ impl ModelContract {
     }
 
     fn regions_usable(&self, regions: &RegionHead) -> bool {
-        let is_hash = regions.sha256.len() == 64
-            && regions.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
         let divided = |side: u32| {
             roi::STRIDES
                 .iter()
@@ -282,7 +302,16 @@ impl ModelContract {
             && regions.channels.iter().all(legal)
             && divided(self.canvas.width)
             && divided(self.canvas.height)
-            && is_hash
+            && quantization::is_sha256(&regions.sha256)
+    }
+
+    fn quantization_usable(&self) -> bool {
+        match &self.quantization {
+            Some(origin) => {
+                self.version >= 3 && self.precision == Precision::Int8 && origin.is_usable()
+            }
+            None => self.version < 3 || self.precision == Precision::Float32,
+        }
     }
 
     /// Checks everything that a file could have wrong.
@@ -319,6 +348,12 @@ impl ModelContract {
         }
         if !self.thresholds.is_legal() {
             return Err(ContractError::Thresholds(self.thresholds));
+        }
+        if !self.quantization_usable() {
+            return Err(ContractError::Quantization);
+        }
+        if !self.budgets.is_legal() {
+            return Err(ContractError::Budgets);
         }
         self.golden.iter().try_for_each(|field| {
             let spec = golden_spec(field.seed, field.size);

@@ -7,4 +7,6 @@ mod end_to_end;
 #[cfg(feature = "torch")]
 mod heads;
 #[cfg(feature = "torch")]
+mod parity;
+#[cfg(feature = "torch")]
 mod regions;

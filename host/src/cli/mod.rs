@@ -6,6 +6,7 @@ mod data;
 mod data_args;
 mod doctor;
 mod export;
+mod gate_args;
 mod predict;
 mod progress;
 mod score;

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::duplicates::content_hash;
 use super::problem::DataError;
-use super::{Dataset, Sample};
+use super::{Dataset, Sample, Split};
 
 /// SHA-256 over class and attribute names and, for each picture in the order of its name: path
 /// below the folder all pictures share, contents, split, group, region and cells. The same data
@@ -28,6 +28,17 @@ pub fn fingerprint(data: &Dataset) -> Result<String, DataError> {
     lines.sort();
     lines.iter().for_each(|line| hash.update(line));
     Ok(hex(&hash.finalize()))
+}
+
+/// [`fingerprint`] of one part of `data`.
+///
+/// # Errors
+/// A picture that cannot be read any more.
+pub fn fingerprint_of_split(data: &Dataset, split: Split) -> Result<String, DataError> {
+    fingerprint(&Dataset {
+        samples: data.split(split).cloned().collect(),
+        ..data.clone()
+    })
 }
 
 fn line_of(sample: &Sample, root: &Path) -> Result<String, DataError> {

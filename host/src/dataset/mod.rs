@@ -42,7 +42,7 @@ mod yaml;
 pub use balance::{RARE_BELOW, class_weights, repeat_factors};
 pub(crate) use bounded::{read_bytes, read_text};
 pub use duplicates::{LeakReport, remove_leaks};
-pub use fingerprint::fingerprint;
+pub use fingerprint::{fingerprint, fingerprint_of_split};
 pub(crate) use fingerprint::{hex, shared_folder};
 pub use join::join;
 pub use open::{GroupRule, OpenOptions, open};
@@ -56,7 +56,7 @@ pub use split::{SplitPlan, SplitReport, resplit};
 pub(crate) use stats::side_ratios;
 pub use stats::{SplitStats, Stats};
 pub use write::{Format, Placement, WriteReport, coco_truth, write};
-pub(crate) use write::{csv_cell, file_names};
+pub(crate) use write::{csv_cell, file_names, link as symlink};
 
 /// Which part of a data set a picture belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

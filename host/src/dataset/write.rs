@@ -450,11 +450,11 @@ pub(crate) fn csv_cell(text: &str) -> String {
 }
 
 #[cfg(unix)]
-fn link(from: &Path, to: &Path) -> std::io::Result<()> {
+pub(crate) fn link(from: &Path, to: &Path) -> std::io::Result<()> {
     std::os::unix::fs::symlink(from, to)
 }
 
 #[cfg(not(unix))]
-fn link(from: &Path, to: &Path) -> std::io::Result<()> {
+pub(crate) fn link(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::copy(from, to).map(|_| ())
 }

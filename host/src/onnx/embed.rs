@@ -249,9 +249,9 @@ mod tests {
         assert!(cut.starts_with("contract: EOF while parsing"), "{cut}");
         let newer = changed(|entries| {
             let newer = format!("\"version\":{}", CONTRACT_VERSION + 1);
-            entries[0].value = entries[0].value.replacen("\"version\":2", &newer, 1);
+            entries[0].value = entries[0].value.replacen("\"version\":3", &newer, 1);
         });
-        let expected = "contract: contract version 3, this software reads 1 to 2: update it";
+        let expected = "contract: contract version 4, this software reads 1 to 3: update it";
         assert_eq!(newer, Err(expected.to_owned()));
     }
 }

@@ -4,7 +4,8 @@ use heapless::Vec as Bounded;
 use shared::attribute::AttributeSchema;
 use shared::class::ClassTable;
 use shared::contract::{
-    AttributeHead, CONTRACT_VERSION, ModelContract, Precision, Provenance, RegionHead,
+    AttributeHead, CONTRACT_VERSION, ModelContract, ParityBudgets, Precision, Provenance,
+    RegionHead,
 };
 use shared::fit::FitKind;
 use shared::geometry::Size;
@@ -51,6 +52,8 @@ pub fn contract() -> ModelContract {
         attribute_head: AttributeHead::Dense,
         thresholds: Thresholds::COUNTING,
         precision: Precision::Float32,
+        quantization: None,
+        budgets: ParityBudgets::DEFAULT,
         provenance: Provenance {
             software: "leuko-host 0.1.0".try_into().unwrap(),
             checkpoint_sha256: "0".repeat(64).as_str().try_into().unwrap(),

@@ -6,7 +6,7 @@
 
 pub mod embed;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod graph;
 pub mod head;
 mod ops;

@@ -30,7 +30,7 @@ pub use report::{
     AtThreshold, AttributeRow, AttributeScore, ClassRow, Coco, Confusion, Counts, Losses, Means,
     Proportion, ReliabilityRow, ScoreReport, Yolov5,
 };
-pub(crate) use table::{class_rows, number, percent, signed};
+pub(crate) use table::{aligned, class_rows, number, percent, signed};
 
 /// A picture and the white cells on it.
 #[derive(Clone, Copy, Debug)]

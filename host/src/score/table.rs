@@ -243,7 +243,7 @@ pub(crate) fn percent(value: Option<Proportion>) -> String {
 }
 
 /// Columns two blanks apart, the first to the left, the others to the right.
-fn aligned(out: &mut Formatter<'_>, rows: &[Vec<String>]) -> Result {
+pub(crate) fn aligned(out: &mut Formatter<'_>, rows: &[Vec<String>]) -> Result {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {

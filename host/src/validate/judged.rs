@@ -9,7 +9,7 @@ use tch::Device;
 
 use super::find_in_split;
 use crate::checkpoint::{Checkpoint, RunState, sha256_of};
-use crate::dataset::{Dataset, Sample, Split, fingerprint};
+use crate::dataset::{Dataset, Sample, Split, fingerprint_of_split};
 use crate::detections::PictureFindings;
 use crate::eval::{BATCH, Evaluator, Pipeline, Speed, Symmetry, default_workers};
 use crate::outputs::Card;
@@ -37,6 +37,11 @@ pub struct Judging {
 }
 
 impl Judging {
+    /// [`Judging::on`] the CPU.
+    pub fn on_cpu() -> Self {
+        Self::on(Device::Cpu)
+    }
+
     /// As training judges an epoch: every picture as it is, thresholds of average precision.
     pub fn on(device: Device) -> Self {
         Self {
@@ -171,17 +176,13 @@ impl Judged<'_> {
     /// # Errors
     /// A picture that cannot be read any more, or what the disk says.
     pub fn write_card(&self, out: &Path) -> anyhow::Result<()> {
-        let of_split = Dataset {
-            samples: self.samples.iter().map(|&sample| sample.clone()).collect(),
-            ..self.data.clone()
-        };
         let card = Card {
             name: &self.name,
             run: &self.run,
             weights_sha256: &self.sha256,
             cost: self.run.cost(),
             data: self.data,
-            data_fingerprint: &fingerprint(&of_split)?,
+            data_fingerprint: &fingerprint_of_split(self.data, self.split)?,
             split: self.split,
             thresholds: self.how.thresholds,
             views: self.how.views.len(),

@@ -33,6 +33,8 @@ fn contract() -> ModelContract {
         attribute_head: AttributeHead::Dense,
         thresholds: Thresholds::COUNTING,
         precision: Precision::Float32,
+        quantization: None,
+        budgets: ParityBudgets::DEFAULT,
         provenance: Provenance {
             software: text("0.1.0"),
             checkpoint_sha256: text(&"ab".repeat(32)),
@@ -82,15 +84,19 @@ fn a_contract_survives_its_json_to_the_last_bit() {
     assert_eq!(serde_json::to_string(&back).unwrap(), json());
 }
 
+const BUDGETS: &str = r#""budgets":{"class_ap":{"each":0.01,"mean":0.005},"attribute_f1":{"each":0.01,"mean":0.005},"cell_count":0.01},"#;
+
 #[test]
 fn the_spelling_in_the_file_is_pinned() {
     let json = json();
     for part in [
-        r#"{"version":2,"name":"wbc-n","canvas":{"width":320,"height":256},"fit":"letterbox","#,
+        r#"{"version":3,"name":"wbc-n","canvas":{"width":320,"height":256},"fit":"letterbox","#,
         r#""levels":[{"stride":8,"anchors":[[10.0,13.0],[16.25,30.0]]},"#,
         r#""classes":["Neutrophil","Basophil"],"attributes":[{"name":"cell_size","values":["small","big"]},"#,
         r#""thresholds":{"score":0.25,"iou":0.45,"max_detections":300,"multi_label":false,"across_classes":true},"#,
-        r#""precision":"float32","provenance":{"software":"0.1.0","#,
+        r#""precision":"float32","quantization":null,"#,
+        BUDGETS,
+        r#""provenance":{"software":"0.1.0","#,
         r#""golden":[{"seed":18446744073709551615,"size":{"width":640,"height":480},"#,
         r#""cells":[{"class":1,"score":0.1,"xyxy":[0.1,2.0,33.333332,400.5]}]}]}"#,
     ] {
@@ -211,12 +217,103 @@ fn spoil(contract: &mut ModelContract, channels: [u16; 2], sha256: Text) {
 }
 
 #[test]
-fn a_contract_of_version_1_is_still_read() {
-    let contract = ModelContract {
-        version: 1,
+fn contracts_of_versions_1_and_2_are_still_read() {
+    let silent = json()
+        .replace(r#""quantization":null,"#, "")
+        .replace(BUDGETS, "");
+    for (version, precision) in [(1, "float32"), (2, "float32"), (1, "int8"), (2, "int8")] {
+        let old = silent
+            .replace(r#""version":3"#, &std::format!(r#""version":{version}"#))
+            .replace(r#""float32""#, &std::format!(r#""{precision}""#));
+        assert!(!old.contains("budgets") && !old.contains("quantization"));
+        let read: ModelContract = serde_json::from_str(&old).unwrap();
+        assert_eq!(read.check(), Ok(()), "{old}");
+        assert_eq!(read.budgets, ParityBudgets::DEFAULT);
+        assert_eq!(read.quantization, None);
+    }
+}
+
+fn quantized() -> ModelContract {
+    ModelContract {
+        precision: Precision::Int8,
+        quantization: Some(Quantization {
+            parent_sha256: text(&"0f".repeat(32)),
+            calibration_sha256: text(&"a0".repeat(32)),
+            n_canvases: 1,
+            n_float_layers: 3,
+        }),
         ..contract()
-    };
+    }
+}
+
+#[test]
+fn an_8_bit_contract_says_what_it_was_made_from() {
+    let contract = quantized();
     assert_eq!(contract.check(), Ok(()));
+    let json = serde_json::to_string(&contract).unwrap();
+    let spelled = std::format!(
+        r#""precision":"int8","quantization":{{"parent_sha256":"{}","calibration_sha256":"{}","n_canvases":1,"n_float_layers":3}},"#,
+        "0f".repeat(32),
+        "a0".repeat(32)
+    );
+    assert!(json.contains(&spelled), "{json}");
+    let back: ModelContract = serde_json::from_str(&json).unwrap();
+    assert_eq!(back, contract);
+}
+
+#[test]
+fn an_origin_of_integers_that_cannot_be_is_refused() {
+    fn origin(contract: &mut ModelContract) -> &mut Quantization {
+        contract.quantization.as_mut().unwrap()
+    }
+    let spoilt: [fn(&mut ModelContract); 6] = [
+        |c| c.version = 2,
+        |c| c.precision = Precision::Float32,
+        |c| c.quantization = None,
+        |c| origin(c).n_canvases = 0,
+        |c| origin(c).parent_sha256 = text("0f"),
+        |c| origin(c).calibration_sha256 = text(&"0g".repeat(32)),
+    ];
+    for (index, spoil) in spoilt.into_iter().enumerate() {
+        let mut contract = quantized();
+        spoil(&mut contract);
+        assert_eq!(
+            contract.check(),
+            Err(ContractError::Quantization),
+            "{index}"
+        );
+    }
+    assert_eq!(
+        ContractError::Quantization.to_string(),
+        "quantization: expected exactly with precision int8, from version 3 on, with two SHA-256 \
+         and at least one canvas"
+    );
+}
+
+#[test]
+fn every_budget_is_in_0_to_1() {
+    let budgets: [fn(&mut ParityBudgets) -> &mut f32; 5] = [
+        |b| &mut b.class_ap.each,
+        |b| &mut b.class_ap.mean,
+        |b| &mut b.attribute_f1.each,
+        |b| &mut b.attribute_f1.mean,
+        |b| &mut b.cell_count,
+    ];
+    for (index, budget) in budgets.into_iter().enumerate() {
+        for (value, expected) in [
+            (0.0, Ok(())),
+            (1.0, Ok(())),
+            (-0.001, Err(ContractError::Budgets)),
+            (1.001, Err(ContractError::Budgets)),
+            (f32::NAN, Err(ContractError::Budgets)),
+        ] {
+            let mut contract = contract();
+            *budget(&mut contract.budgets) = value;
+            assert_eq!(contract.check(), expected, "budget {index}: {value}");
+        }
+    }
+    let message = "budgets: expected all in 0..=1";
+    assert_eq!(ContractError::Budgets.to_string(), message);
 }
 
 #[test]
@@ -230,12 +327,12 @@ fn a_contract_that_cannot_be_honoured_is_refused_with_its_reason() {
         all with finite positive anchors or (from version 2) all without";
     let cases = [
         case(
-            |c| c.version = 3,
-            "contract version 3, this software reads 1 to 2: update it",
+            |c| c.version = 4,
+            "contract version 4, this software reads 1 to 3: update it",
         ),
         case(
             |c| c.version = 0,
-            "contract version 0, this software reads 1 to 2",
+            "contract version 0, this software reads 1 to 3",
         ),
         case(|c| c.levels.clear(), LEVELS),
         case(|c| c.levels[0].stride = 0, LEVELS),
