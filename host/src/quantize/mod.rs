@@ -3,6 +3,9 @@
 //! [`network`] reads the file, [`run`] computes it on torch, `observe` measures what values
 //! it has on calibration pictures, [`rewrite`] puts integers between the layers.
 
+pub mod calibrate;
+pub mod error;
+pub mod model;
 pub mod network;
 pub mod observe;
 pub mod op;
@@ -11,6 +14,11 @@ pub mod rewrite;
 pub mod run;
 
 use crate::onnx::OnnxError;
+
+pub use calibrate::{Canvases, Ranges, spaced, trained_ranges};
+pub use model::{Options, Quantized, contract_of, quantize};
+pub use observe::Observer;
+pub use rewrite::WeightBits;
 
 /// Why a model cannot be quantized.
 #[derive(Debug, thiserror::Error)]

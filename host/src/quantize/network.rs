@@ -144,9 +144,17 @@ impl Network {
                 return Err(foreign(&place, "one node that makes it", "two"));
             }
         }
-        match self.output_names().iter().find(|name| !known.contains(*name)) {
+        match self
+            .output_names()
+            .iter()
+            .find(|name| !known.contains(*name))
+        {
             None => Ok(()),
-            Some(name) => Err(foreign("output", "a value of the graph", format!("{name:?}"))),
+            Some(name) => Err(foreign(
+                "output",
+                "a value of the graph",
+                format!("{name:?}"),
+            )),
         }
     }
 
@@ -240,7 +248,11 @@ pub(super) fn foreign(
 fn constant(tensor: &wire::Tensor) -> Result<Constant, QuantizeError> {
     let place = || format!("constant {:?}", tensor.name);
     let side = |&d: &i64| usize::try_from(d).map_err(|_| foreign(&place(), "sides", d));
-    let shape = tensor.dims.iter().map(side).collect::<Result<Vec<_>, _>>()?;
+    let shape = tensor
+        .dims
+        .iter()
+        .map(side)
+        .collect::<Result<Vec<_>, _>>()?;
     let raw = &tensor.raw_data;
     let (numbers, size) = match tensor.data_type {
         wire::TENSOR_FLOAT => (Numbers::F32(values(raw, f32::from_le_bytes)), 4),
@@ -253,7 +265,11 @@ fn constant(tensor: &wire::Tensor) -> Result<Constant, QuantizeError> {
     let room = shape.iter().try_fold(size, |n: usize, &d| n.checked_mul(d));
     if room != Some(raw.len()) {
         let found = format!("{} bytes", raw.len());
-        return Err(foreign(&place(), format!("{shape:?} numbers of {size} bytes"), found));
+        return Err(foreign(
+            &place(),
+            format!("{shape:?} numbers of {size} bytes"),
+            found,
+        ));
     }
     if let Numbers::F32(values) = &numbers
         && let Some(index) = values.iter().position(|value| !value.is_finite())
@@ -271,11 +287,20 @@ fn values<T, const N: usize>(raw: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> 
 
 fn tensor(name: &str, constant: &Constant) -> wire::Tensor {
     let (data_type, raw_data) = match &constant.numbers {
-        Numbers::F32(v) => (wire::TENSOR_FLOAT, v.iter().flat_map(|n| n.to_le_bytes()).collect()),
+        Numbers::F32(v) => (
+            wire::TENSOR_FLOAT,
+            v.iter().flat_map(|n| n.to_le_bytes()).collect(),
+        ),
         Numbers::U8(v) => (wire::TENSOR_UINT8, v.clone()),
         Numbers::I8(v) => (wire::TENSOR_INT8, v.iter().map(|&n| n as u8).collect()),
-        Numbers::I32(v) => (wire::TENSOR_INT32, v.iter().flat_map(|n| n.to_le_bytes()).collect()),
-        Numbers::I64(v) => (wire::TENSOR_INT64, v.iter().flat_map(|n| n.to_le_bytes()).collect()),
+        Numbers::I32(v) => (
+            wire::TENSOR_INT32,
+            v.iter().flat_map(|n| n.to_le_bytes()).collect(),
+        ),
+        Numbers::I64(v) => (
+            wire::TENSOR_INT64,
+            v.iter().flat_map(|n| n.to_le_bytes()).collect(),
+        ),
     };
     wire::Tensor {
         dims: constant.shape.iter().map(|&d| d as i64).collect(),

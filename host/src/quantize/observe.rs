@@ -90,12 +90,20 @@ impl Histogram {
 
     /// The range of least cost among those that shrink either end.
     fn best(&self, cost: impl Fn([f32; 2]) -> f64) -> [f32; 2] {
-        let ends = |end: f64| -> Vec<f64> {
-            (0..=SHRINKS).map(|n| end * SHRINK.powi(n)).collect()
+        let ends = |end: f64| -> Vec<f64> { (0..=SHRINKS).map(|n| end * SHRINK.powi(n)).collect() };
+        let los = if self.lo < 0.0 {
+            ends(self.lo)
+        } else {
+            vec![0.0]
         };
-        let los = if self.lo < 0.0 { ends(self.lo) } else { vec![0.0] };
-        let his = if self.hi > 0.0 { ends(self.hi) } else { vec![0.0] };
-        let ranges = los.iter().flat_map(|&lo| his.iter().map(move |&hi| [lo as f32, hi as f32]));
+        let his = if self.hi > 0.0 {
+            ends(self.hi)
+        } else {
+            vec![0.0]
+        };
+        let ranges = los
+            .iter()
+            .flat_map(|&lo| his.iter().map(move |&hi| [lo as f32, hi as f32]));
         let costs = ranges.map(|range| (cost(range), range));
         let best = costs.min_by(|a, b| a.0.total_cmp(&b.0));
         best.map_or([self.lo as f32, self.hi as f32], |(_, range)| range)
@@ -104,8 +112,9 @@ impl Histogram {
     fn squared_error(&self, range: [f32; 2], activation: Activation) -> f64 {
         let Params { scale, zero } = Params::of(range);
         let (scale, zero) = (f64::from(scale), f64::from(zero));
-        let levels: Vec<f64> =
-            (0..256).map(|q| activation.of((f64::from(q) - zero) * scale)).collect();
+        let levels: Vec<f64> = (0..256)
+            .map(|q| activation.of((f64::from(q) - zero) * scale))
+            .collect();
         self.centres()
             .filter(|(_, count)| *count > 0.0)
             .map(|(x, count)| {
@@ -146,8 +155,11 @@ impl Histogram {
         for (level, count, _) in bins.iter().filter(|bin| !bin.2) {
             outside[usize::from(*level as f64 > middle)] += count;
         }
-        let within: Vec<(usize, f64)> =
-            bins.iter().filter(|bin| bin.2).map(|&(level, count, _)| (level, count)).collect();
+        let within: Vec<(usize, f64)> = bins
+            .iter()
+            .filter(|bin| bin.2)
+            .map(|&(level, count, _)| (level, count))
+            .collect();
         let last = within.len() - 1;
         let of_bin = |(place, &(level, count)): (usize, &(usize, f64))| {
             let mut p = count;

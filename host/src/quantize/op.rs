@@ -101,9 +101,8 @@ impl Op {
         constants: &BTreeMap<String, Constant>,
     ) -> Result<Self, QuantizeError> {
         let name = node.output.first().map_or("", String::as_str);
-        let refuse = |expected: &str, found: String| {
-            foreign(&format!("node {name:?}"), expected, found)
-        };
+        let refuse =
+            |expected: &str, found: String| foreign(&format!("node {name:?}"), expected, found);
         if node.output.len() != 1 || name.is_empty() {
             return Err(refuse("one output", format!("{:?}", node.output)));
         }
@@ -123,9 +122,13 @@ impl Op {
                 && find("auto_pad").is_none()
                 && int("ceil_mode", 0) == 0;
             square
-                .then(|| Window { stride: strides[0], padding: pads[0] })
+                .then(|| Window {
+                    stride: strides[0],
+                    padding: pads[0],
+                })
                 .ok_or_else(|| {
-                    let found = format!("strides {strides:?}, pads {pads:?}, dilations {dilations:?}");
+                    let found =
+                        format!("strides {strides:?}, pads {pads:?}, dilations {dilations:?}");
                     refuse("a window that is the same on all sides", found)
                 })
         };

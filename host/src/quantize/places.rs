@@ -49,8 +49,7 @@ pub fn places(network: &Network) -> Vec<Place> {
         // A following Relu is a clamp of the bytes: nothing stands between.
         Op::Conv(_) => {
             let next = readers(node.output());
-            !tail.contains(node.output())
-                && !(next.len() == 1 && next[0].op == Op::Relu)
+            !tail.contains(node.output()) && !(next.len() == 1 && next[0].op == Op::Relu)
         }
         _ => !tail.contains(node.output()),
     };
@@ -102,10 +101,15 @@ fn groups<'a>(
     nodes: &[&'a Node],
     readers: &impl Fn(&str) -> &'a [&'a Node],
 ) -> BTreeMap<&'a str, usize> {
-    let mut of: BTreeMap<&str, usize> =
-        nodes.iter().enumerate().map(|(n, node)| (node.output(), n)).collect();
+    let mut of: BTreeMap<&str, usize> = nodes
+        .iter()
+        .enumerate()
+        .map(|(n, node)| (node.output(), n))
+        .collect();
     let unite = |of: &mut BTreeMap<&'a str, usize>, a: usize, b: usize| {
-        of.values_mut().filter(|group| **group == a).for_each(|group| *group = b);
+        of.values_mut()
+            .filter(|group| **group == a)
+            .for_each(|group| *group = b);
     };
     for node in nodes.iter().filter(|node| node.op.keeps_values()) {
         if let Some(&input) = of.get(node.input(0)) {
@@ -119,10 +123,13 @@ fn groups<'a>(
                 continue;
             };
             // Read by nothing else, not even in another form: then bytes can be copied.
-            let members = of.iter().filter(|(_, g)| **g == group).map(|(name, _)| *name);
-            let only_here = members.flat_map(readers).all(|reader| {
-                reader.output() == node.output() || reader.op.keeps_values()
-            });
+            let members = of
+                .iter()
+                .filter(|(_, g)| **g == group)
+                .map(|(name, _)| *name);
+            let only_here = members
+                .flat_map(readers)
+                .all(|reader| reader.output() == node.output() || reader.op.keeps_values());
             if only_here {
                 unite(&mut of, group, own);
             }
@@ -139,9 +146,7 @@ fn activation(readers: &[&Node]) -> Activation {
             _ => Activation::Straight,
         },
         [a, b] => match (a.op, b.op) {
-            (Op::Sigmoid, Op::Mul) if b.inputs().any(|name| name == a.output()) => {
-                Activation::Silu
-            }
+            (Op::Sigmoid, Op::Mul) if b.inputs().any(|name| name == a.output()) => Activation::Silu,
             _ => Activation::Straight,
         },
         _ => Activation::Straight,

@@ -85,7 +85,9 @@ pub fn rewrite(network: &Network, plan: &Plan) -> Result<Network, QuantizeError>
         if matches!(node.op, Op::Conv(_)) && !plan.float_layers.contains(node.output()) {
             let scale = match plan.params.get(node.input(0)) {
                 Some(params) => Some(params.scale),
-                None => canvas.filter(|(name, _)| *name == node.input(0)).map(|(_, s)| s),
+                None => canvas
+                    .filter(|(name, _)| *name == node.input(0))
+                    .map(|(_, s)| s),
             };
             if let Some(scale) = scale {
                 quantize_layer(network, &mut out, node, scale, plan.bits)?;
@@ -146,9 +148,19 @@ fn quantize_layer(
     let n = bias.len();
     let shape = shape.to_vec();
     let zeros = Numbers::I8(vec![0; n]);
-    parts(out, weight_name, (shape, Numbers::I8(layer.weight)), (layer.weight_scale, zeros));
+    parts(
+        out,
+        weight_name,
+        (shape, Numbers::I8(layer.weight)),
+        (layer.weight_scale, zeros),
+    );
     let zeros = Numbers::I32(vec![0; n]);
-    parts(out, bias_name, (vec![n], Numbers::I32(layer.bias)), (layer.bias_scale, zeros));
+    parts(
+        out,
+        bias_name,
+        (vec![n], Numbers::I32(layer.bias)),
+        (layer.bias_scale, zeros),
+    );
     Ok(())
 }
 
@@ -164,13 +176,20 @@ fn parts(
     let n = scale.len();
     let constants = [
         Constant { shape, numbers },
-        Constant { shape: vec![n], numbers: Numbers::F32(scale) },
-        Constant { shape: vec![n], numbers: zeros },
+        Constant {
+            shape: vec![n],
+            numbers: Numbers::F32(scale),
+        },
+        Constant {
+            shape: vec![n],
+            numbers: zeros,
+        },
     ];
     out.constants.remove(name);
     out.constants.extend(names.iter().cloned().zip(constants));
     let inputs = names.each_ref().map(String::as_str);
-    out.nodes.push(Node::new(Op::Dequantize { axis: Some(0) }, &inputs, name));
+    out.nodes
+        .push(Node::new(Op::Dequantize { axis: Some(0) }, &inputs, name));
 }
 
 /// A layer in steps.

@@ -64,7 +64,10 @@ impl<'a> Runner<'a> {
         outputs
             .map(|name| {
                 let missing = || foreign("output", "a value that is computed", name);
-                values.get(name).map(Tensor::shallow_clone).ok_or_else(missing)
+                values
+                    .get(name)
+                    .map(Tensor::shallow_clone)
+                    .ok_or_else(missing)
             })
             .collect()
     }
@@ -103,22 +106,21 @@ impl<'a> Runner<'a> {
                 dequantize(x, scale, zero, axis)
             }
             Op::Quantize => quantize(x, get(1)?, get(2)?),
-            Op::Conv(Window { stride, padding }) => x.f_conv2d(
-                get(1)?,
-                Some(get(2)?),
-                [stride; 2],
-                [padding; 2],
-                [1; 2],
-                1,
-            ),
+            Op::Conv(Window { stride, padding }) => {
+                x.f_conv2d(get(1)?, Some(get(2)?), [stride; 2], [padding; 2], [1; 2], 1)
+            }
             Op::Sigmoid => x.f_sigmoid(),
             Op::Mul => x.f_mul(get(1)?),
             Op::Add => x.f_add(get(1)?),
             Op::Relu => x.f_relu(),
             Op::LeakyRelu { slope } => x.f_maximum(&(x * f64::from(slope))),
-            Op::MaxPool { side, window } => {
-                x.f_max_pool2d([side; 2], [window.stride; 2], [window.padding; 2], [1; 2], false)
-            }
+            Op::MaxPool { side, window } => x.f_max_pool2d(
+                [side; 2],
+                [window.stride; 2],
+                [window.padding; 2],
+                [1; 2],
+                false,
+            ),
             Op::Upsample => {
                 let size = x.size();
                 let side = |axis: usize| size.get(axis).map_or(0, |n| 2 * n);
