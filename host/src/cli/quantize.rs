@@ -17,8 +17,8 @@ use crate::export::{contract_of, onnx_of, regions_onnx_of};
 use crate::parity::{Draft, Stage};
 use crate::picture::{Picture, PictureError};
 use crate::quantize::{
-    Canvases, Observer, Options, QuantizeError, Quantized, Ranges, WeightBits, quantize, spaced,
-    trained_ranges,
+    Canvases, LAYERS_JSON, LAYERS_TEXT, Observer, Options, QuantizeError, Quantized, Ranges,
+    WeightBits, markdown, quantize, spaced, trained_ranges, worst_sqnr,
 };
 
 /// Writes the 8-bit ONNX file of a model; without retraining, its ranges are measured on pictures.
@@ -35,7 +35,7 @@ pub struct QuantizeArgs {
     /// several times.
     #[arg(long, required = true, value_name = "DATA")]
     calibrate: Vec<PathBuf>,
-    /// Most pictures to measure on, evenly spaced over all.
+    /// Most pictures to measure on, the same share of every source, evenly spaced.
     #[arg(long, default_value_t = 128, value_name = "N")]
     pictures: usize,
     /// The file to write.
@@ -47,6 +47,19 @@ pub struct QuantizeArgs {
     /// Bits of the weights: 7 are exact on every machine that the station knows.
     #[arg(long, value_enum, default_value_t)]
     weight_bits: WeightBits,
+    /// Equalize the channels across layers first, where their activations allow it (not SiLU).
+    #[arg(long)]
+    equalize: bool,
+    /// Leave the biases as they are instead of taking the mean error of each channel from them.
+    #[arg(long)]
+    no_bias_correction: bool,
+    /// Largest share (0 to 1) of the multiplications that may stay in floating point; the layers that
+    /// cost most, and only until --min-sqnr is reached.
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    float_budget: f64,
+    /// Signal to noise of the worst raw head, in dB, that layers stay in floating point for.
+    #[arg(long, default_value_t = 25.0, value_name = "DB")]
+    min_sqnr: f64,
     #[command(flatten)]
     gate: GateArgs,
 }
@@ -70,6 +83,14 @@ pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
     if args.pictures == 0 {
         return Err(Usage("--pictures 0, expected at least 1".to_owned()).into());
     }
+    if !(0.0..=1.0).contains(&args.float_budget) {
+        let found = args.float_budget;
+        return Err(Usage(format!("--float-budget {found}, expected 0 to 1")).into());
+    }
+    if !args.min_sqnr.is_finite() {
+        let found = args.min_sqnr;
+        return Err(Usage(format!("--min-sqnr {found}, expected a number of dB")).into());
+    }
     let station = args.gate.is_asked().then(|| args.gate.station());
     let station = station.transpose()?;
     let parent = parent_of(&args.weights)?;
@@ -78,6 +99,10 @@ pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
     let options = Options {
         observer: args.observer,
         bits: args.weight_bits,
+        equalize: args.equalize,
+        correct_bias: !args.no_bias_correction,
+        float_budget: args.float_budget,
+        min_sqnr: args.min_sqnr,
     };
     let mut tell = |line: &str| eprintln!("quantize: {line}");
     let made = quantize(
@@ -92,7 +117,16 @@ pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
     if let Some(bytes) = &parent.regions {
         draft.write_beside(REGIONS_EXTENSION, bytes)?;
     }
+    let table = serde_json::to_string_pretty(&made.layers)?;
+    draft.write_beside(LAYERS_JSON, format!("{table}\n").as_bytes())?;
+    let table = markdown(&made.layers);
+    let kept = draft.write_beside(LAYERS_TEXT, table.as_bytes())?;
     draft.write_model(&made.bytes)?;
+    told(args, &made);
+    if !args.gate.json {
+        say(&table.trim_end())?;
+    }
+    eprintln!("quantize: the table is kept as {}", kept.display());
     match &station {
         Some(station) => {
             let model = draft.model();
@@ -118,10 +152,25 @@ pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
     report(args, &parent, &made)
 }
 
-fn report(args: &QuantizeArgs, parent: &Parent, made: &Quantized) -> anyhow::Result<()> {
+/// What came out, for people.
+fn told(args: &QuantizeArgs, made: &Quantized) {
+    if args.equalize {
+        let n = made.n_equalized;
+        eprintln!("quantize: {n} pairs of convolutions equalized");
+    }
     for head in &made.heads {
         eprintln!("quantize: {}: SQNR {:.1} dB", head.output, head.sqnr());
     }
+    let (found, expected) = (worst_sqnr(&made.heads), args.min_sqnr);
+    if found < expected {
+        eprintln!(
+            "quantize: the worst head has {found:.1} dB, --min-sqnr asks for {expected}: --float-budget {} allows no further layer",
+            args.float_budget
+        );
+    }
+}
+
+fn report(args: &QuantizeArgs, parent: &Parent, made: &Quantized) -> anyhow::Result<()> {
     let [all, integer] = made.n_layers;
     let (out, n, before) = (args.out.display(), made.bytes.len(), parent.bytes.len());
     let line =
@@ -175,43 +224,54 @@ fn parent_of(path: &Path) -> anyhow::Result<Parent> {
     })
 }
 
-/// Pictures of all that --calibrate names, never of a test split.
-fn pictures(args: &QuantizeArgs) -> anyhow::Result<Vec<PathBuf>> {
-    let mut all = Vec::new();
-    for path in &args.calibrate {
-        let found = if is_data_set(path) {
-            let options = OpenOptions {
-                mode: Mode::Lenient,
-                ..OpenOptions::default()
-            };
-            let data = open(path, &options)?;
-            data.split(Split::Train)
-                .map(|sample| sample.image.clone())
-                .collect()
-        } else {
-            let is_test = path
-                .file_name()
-                .is_some_and(|name| name == Split::Test.name());
-            if is_test {
-                let place = path.display();
-                return Err(Usage(format!(
-                    "--calibrate {place}: expected no test pictures, found a folder \"test\""
-                ))
-                .into());
-            }
-            pictures_of(path)?.0
+/// Pictures of what --calibrate names, never of a test split.
+fn pictures_at(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let found = if is_data_set(path) {
+        let options = OpenOptions {
+            mode: Mode::Lenient,
+            ..OpenOptions::default()
         };
-        eprintln!("quantize: {}: {} pictures", path.display(), found.len());
-        all.extend(found);
+        let data = open(path, &options)?;
+        let train = data.split(Split::Train);
+        train.map(|sample| sample.image.clone()).collect()
+    } else {
+        let test = Split::Test.name();
+        if path.file_name().is_some_and(|name| name == test) {
+            let place = path.display();
+            let message = format!(
+                "--calibrate {place}: expected no test pictures, found a folder named {test:?}"
+            );
+            return Err(Usage(message).into());
+        }
+        pictures_of(path)?.0
+    };
+    if found.is_empty() {
+        let place = format!("--calibrate {}", path.display());
+        return Err(QuantizeError::NoPictures { place }.into());
+    }
+    Ok(found)
+}
+
+/// At most --pictures of them: every source gives the same share, so that a large one does not
+/// drown a small one.
+fn pictures(args: &QuantizeArgs) -> anyhow::Result<Vec<PathBuf>> {
+    let n_sources = args.calibrate.len();
+    let mut all = Vec::new();
+    for (place, path) in args.calibrate.iter().enumerate() {
+        let found = pictures_at(path)?;
+        let share = (args.pictures + n_sources - 1 - place) / n_sources;
+        let taken = spaced(found.len(), share).map(|place| found[place].clone());
+        let before = all.len();
+        all.extend(taken);
+        let (n, of) = (all.len() - before, found.len());
+        eprintln!("quantize: {}: {n} of {of} pictures", path.display());
     }
     Ok(all)
 }
 
 fn canvases(args: &QuantizeArgs, contract: &ModelContract) -> anyhow::Result<Canvases> {
-    let pictures = pictures(args)?;
     let mut bytes = Vec::new();
-    for place in spaced(pictures.len(), args.pictures) {
-        let path = &pictures[place];
+    for path in &pictures(args)? {
         let picture = Picture::open(path)?;
         let laid = picture.on_canvas(contract.fit, contract.canvas);
         let (_, canvas) = laid.ok_or_else(|| PictureError {

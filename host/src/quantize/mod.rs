@@ -1,9 +1,13 @@
 //! Post-training quantization: a float ONNX file to one whose convolutions are integers.
 //!
-//! [`network`] reads the file, [`run`] computes it on torch, `observe` measures what values
-//! it has on calibration pictures, [`rewrite`] puts integers between the layers.
+//! [`network`] reads the file, [`run`] computes it on torch, [`calibrate`] measures what values it
+//! has on pictures, [`observe`] chooses ranges from them, [`places`] says which values share one,
+//! [`rewrite`] puts integers between the layers; [`equalize`] before, [`bias`] after keep the error
+//! small, and [`sensitivity`] says which layer makes it. [`model`] is the whole way.
 
+pub mod bias;
 pub mod calibrate;
+pub mod equalize;
 pub mod error;
 pub mod model;
 pub mod network;
@@ -12,13 +16,16 @@ pub mod op;
 pub mod places;
 pub mod rewrite;
 pub mod run;
+pub mod sensitivity;
 
 use crate::onnx::OnnxError;
 
 pub use calibrate::{Canvases, Ranges, spaced, trained_ranges};
+pub use error::{HeadError, worst_sqnr};
 pub use model::{Options, Quantized, contract_of, quantize};
 pub use observe::Observer;
 pub use rewrite::WeightBits;
+pub use sensitivity::{LAYERS_JSON, LAYERS_TEXT, LayerCost, markdown};
 
 /// Why a model cannot be quantized.
 #[derive(Debug, thiserror::Error)]

@@ -12,21 +12,27 @@ use shared::nms::Candidate;
 use tch::Tensor;
 
 use super::QuantizeError;
+use super::bias::correct;
 use super::calibrate::{Canvases, Ranges, params, ranges};
-use super::error::{HeadError, head_error};
+use super::equalize::equalize;
+use super::error::{HeadError, head_error, worst_sqnr};
 use super::network::Network;
 use super::observe::Observer;
 use super::op::Op;
 use super::places::places;
 use super::rewrite::{Plan, WeightBits, rewrite};
 use super::run::Runner;
+use super::sensitivity::{LayerCost, next_float, sensitivity};
 use crate::checkpoint::{floats, sha256_hex};
 use crate::export::{fixed, golden_field};
 use crate::onnx::{OnnxError, read_contract, wire};
 use crate::picture::Picture;
 
-/// Canvases that errors are measured on.
-pub(super) const N_MEASURED: usize = 16;
+/// Canvases that means and errors of the whole network are measured on.
+const N_MEASURED: usize = 32;
+
+/// Canvases that each layer alone is measured on.
+const N_SENSITIVITY: usize = 8;
 
 /// How to quantize.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -35,6 +41,15 @@ pub struct Options {
     pub observer: Observer,
     /// Bits of the weights.
     pub bits: WeightBits,
+    /// Whether channels are equalized across layers first.
+    pub equalize: bool,
+    /// Whether the mean error of every channel is taken from its bias.
+    pub correct_bias: bool,
+    /// Largest share of the multiplications that may stay in floating point, 0..=1.
+    pub float_budget: f64,
+    /// Signal to noise of the worst raw head in dB from which on no further layer stays in floating
+    /// point.
+    pub min_sqnr: f64,
 }
 
 /// A quantized model.
@@ -46,6 +61,10 @@ pub struct Quantized {
     pub contract: ModelContract,
     /// Error of its raw heads against the float file's.
     pub heads: Vec<HeadError>,
+    /// What each layer costs, the dearest first.
+    pub layers: Vec<LayerCost>,
+    /// Pairs of layers that were equalized.
+    pub n_equalized: usize,
     /// Convolutions, and how many of them compute in integers.
     pub n_layers: [usize; 2],
 }
@@ -68,24 +87,32 @@ pub fn quantize(
     if contract.precision == Precision::Int8 || is_quantized {
         return Err(QuantizeError::Quantized.into());
     }
-    let places = places(&float);
-    tell(&format!("{} canvases through the network", canvases.n()));
-    let runner = Runner::new(&float);
-    let ranges = ranges(&runner, &places, canvases, options.observer, given)?;
-    let plan = Plan {
-        params: params(&places, &ranges),
-        float_layers: BTreeSet::new(),
-        bits: options.bits,
+    let mut changed = float.clone();
+    let n_equalized = if options.equalize {
+        equalize(&mut changed)?
+    } else {
+        0
     };
-    let mut quantized = rewrite(&float, &plan)?;
+    let mut plan = measured(&changed, given, canvases, options, tell)?;
+    tell("the cost of each layer alone");
+    let mut costs = sensitivity(&changed, &plan, &canvases.spaced(N_SENSITIVITY))?;
     let sample = canvases.spaced(N_MEASURED);
-    let reference = runner.outputs(&sample)?;
-    let heads = head_errors(
-        &float,
-        &reference,
-        &Runner::new(&quantized).outputs(&sample)?,
-    );
-
+    let reference = Runner::new(&float).outputs(&sample)?;
+    let (mut quantized, heads) = loop {
+        let quantized = quantized(&changed, &plan, options, &sample)?;
+        let found = Runner::new(&quantized).outputs(&sample)?;
+        let heads = head_errors(&float, &reference, &found);
+        let enough = worst_sqnr(&heads) >= options.min_sqnr;
+        match next_float(&costs, options.float_budget).filter(|_| !enough) {
+            None => break (quantized, heads),
+            Some(dearest) => {
+                let cost = &mut costs[dearest];
+                cost.float = true;
+                tell(&format!("{} stays in floating point", cost.layer));
+                plan.float_layers.insert(cost.layer.clone());
+            }
+        }
+    };
     let n_layers = layers(&float).count();
     let n_float = plan.float_layers.len();
     contract.version = CONTRACT_VERSION;
@@ -103,8 +130,47 @@ pub fn quantize(
         bytes: quantized.encode(),
         contract,
         heads,
+        layers: costs,
+        n_equalized,
         n_layers: [n_layers, n_layers - n_float],
     })
+}
+
+/// Ranges from the canvases, every layer in integers.
+fn measured(
+    network: &Network,
+    given: &Ranges,
+    canvases: &Canvases,
+    options: &Options,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Plan, QuantizeError> {
+    let places = places(network);
+    tell(&format!("ranges on {} canvases", canvases.n()));
+    let ranges = ranges(
+        &Runner::new(network),
+        &places,
+        canvases,
+        options.observer,
+        given,
+    )?;
+    Ok(Plan {
+        params: params(&places, &ranges),
+        float_layers: BTreeSet::new(),
+        bits: options.bits,
+    })
+}
+
+fn quantized(
+    network: &Network,
+    plan: &Plan,
+    options: &Options,
+    sample: &Tensor,
+) -> Result<Network, QuantizeError> {
+    if options.correct_bias {
+        rewrite(&correct(network, plan, sample)?, plan)
+    } else {
+        rewrite(network, plan)
+    }
 }
 
 /// What a file promises.
