@@ -17,6 +17,8 @@ pub mod places;
 pub mod rewrite;
 pub mod run;
 pub mod sensitivity;
+#[cfg(test)]
+mod tests;
 
 use crate::onnx::OnnxError;
 
