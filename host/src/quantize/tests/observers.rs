@@ -2,10 +2,10 @@ use super::super::observe::{BINS, Histogram, Observer};
 use super::super::places::Activation;
 use super::super::rewrite::{Params, WeightBits, integers};
 
-/// A histogram of a density over `lo..hi`.
+/// A histogram of a density over `lo..hi`; whole numbers, as counts are.
 fn histogram(lo: f64, hi: f64, density: impl Fn(f64) -> f64) -> Histogram {
     let width = (hi - lo) / BINS as f64;
-    let counts = (0..BINS).map(|bin| density(lo + (bin as f64 + 0.5) * width));
+    let counts = (0..BINS).map(|bin| density(lo + (bin as f64 + 0.5) * width).floor());
     Histogram {
         lo,
         hi,
