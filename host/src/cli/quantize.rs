@@ -291,3 +291,81 @@ fn canvases(args: &QuantizeArgs, contract: &ModelContract) -> anyhow::Result<Can
         .collect();
     Ok(Canvases::new(&bytes, contract.canvas, &place.join(", "))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::Cli;
+    use super::*;
+    use crate::model::Activation;
+    use crate::onnx::{Yolov5Spec, fixture, yolov5_bytes};
+
+    /// A folder with a small float model and `n` pictures.
+    fn folder(n: u32) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = Yolov5Spec {
+            activation: Activation::Relu,
+            ..fixture::spec()
+        };
+        let bytes = yolov5_bytes(&spec, &fixture::contract(), &fixture::tensors(&spec)).unwrap();
+        fs::write(folder.path().join("m.onnx"), bytes).unwrap();
+        for name in ["pictures", "test", "empty"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        for seed in 0..n {
+            let dot = |x: u32, y: u32| image::Rgb([(x * (seed + 2)) as u8, (y * 3) as u8, 90]);
+            let picture = image::RgbImage::from_fn(120, 80, dot);
+            picture
+                .save(folder.path().join(format!("pictures/{seed}.png")))
+                .unwrap();
+        }
+        folder
+    }
+
+    /// Runs the command in a folder; its exit code, 0 when it went well.
+    fn code(folder: &Path, calibrate: &str, more: &[&str]) -> u8 {
+        let path = |name: &str| folder.join(name).display().to_string();
+        let mut argv = ["leuko-host", "quantize"].map(str::to_owned).to_vec();
+        argv.extend(["--weights".to_owned(), path("m.onnx")]);
+        argv.extend(["--calibrate".to_owned(), path(calibrate)]);
+        argv.extend(["--out".to_owned(), path("m.int8.onnx")]);
+        argv.extend(more.iter().map(|&arg| arg.to_owned()));
+        let done = Cli::try_parse_from(argv).expect("arguments").run();
+        done.map_or_else(|error| crate::exit::code(&error), |()| 0)
+    }
+
+    #[test]
+    fn a_folder_of_pictures_makes_a_file_with_its_table() {
+        let folder = folder(3);
+        assert_eq!(code(folder.path(), "pictures", &["--pictures", "2"]), 0);
+        let bytes = fs::read(folder.path().join("m.int8.onnx")).unwrap();
+        let origin = crate::quantize::contract_of(&bytes).unwrap().quantization;
+        assert_eq!(origin.map(|origin| origin.n_canvases), Some(2));
+        let table = fs::read_to_string(folder.path().join("m.int8.layers.md")).unwrap();
+        let json = fs::read(folder.path().join("m.int8.layers.json")).unwrap();
+        let layers: Vec<serde_json::Value> = serde_json::from_slice(&json).unwrap();
+        assert_eq!(table.lines().count(), 2 + layers.len());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_and_leaves_no_file() {
+        let folder = folder(1);
+        let cases = [
+            ("test", &[][..], 2),
+            ("pictures", &["--pictures", "0"], 2),
+            ("pictures", &["--float-budget", "1.5"], 2),
+            ("pictures", &["--min-sqnr", "NaN"], 2),
+            ("empty", &[], 3),
+            ("nowhere", &[], 3),
+        ];
+        for (calibrate, more, expected) in cases {
+            assert_eq!(
+                code(folder.path(), calibrate, more),
+                expected,
+                "{calibrate} {more:?}"
+            );
+            assert!(!folder.path().join("m.int8.onnx").exists());
+        }
+    }
+}

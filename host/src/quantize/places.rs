@@ -49,7 +49,8 @@ pub fn places(network: &Network) -> Vec<Place> {
         // A following Relu is a clamp of the bytes: nothing stands between.
         Op::Conv(_) => {
             let next = readers(node.output());
-            !tail.contains(node.output()) && !(next.len() == 1 && next[0].op == Op::Relu)
+            let is_cut = next.len() == 1 && next[0].op == Op::Relu;
+            !is_cut && !tail.contains(node.output())
         }
         _ => !tail.contains(node.output()),
     };
