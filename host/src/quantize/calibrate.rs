@@ -120,10 +120,13 @@ pub fn ranges(
     seen.extend(open.iter().map(|place| (place.measured.as_str(), none)));
     extremes(runner, canvases, &mut seen)?;
     if observer == Observer::MinMax {
-        let full = seen
-            .iter()
-            .map(|(&name, range)| (name.to_owned(), range.map(|x| x as f32)));
-        ranges.extend(full);
+        ranges.extend(open.iter().map(|place| {
+            let even = Histogram::even(seen[place.measured.as_str()]);
+            (
+                place.measured.clone(),
+                even.range(observer, place.activation),
+            )
+        }));
         return Ok(ranges);
     }
     let histograms = histograms(runner, canvases, &seen)?;

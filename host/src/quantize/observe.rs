@@ -22,12 +22,12 @@ const SHRINKS: i32 = 60;
 #[serde(rename_all = "lowercase")]
 pub enum Observer {
     /// From the least to the largest value.
+    #[default]
     #[value(name = "minmax")]
     MinMax,
     /// Without the outermost 0.01 % of the values.
     Percentile,
     /// With the least squared error.
-    #[default]
     Mse,
     /// With the least information lost (Kullback-Leibler).
     Kl,
@@ -45,6 +45,12 @@ pub struct Histogram {
 }
 
 impl Histogram {
+    /// A range all of whose values count the same.
+    pub fn even([lo, hi]: [f64; 2]) -> Self {
+        let counts = vec![1.0; BINS];
+        Self { lo, hi, counts }
+    }
+
     fn centres(&self) -> impl Iterator<Item = (f64, f64)> {
         let width = (self.hi - self.lo) / self.counts.len() as f64;
         let counts = self.counts.iter().enumerate();
@@ -67,15 +73,24 @@ impl Histogram {
 
     /// The range that `observer` chooses.
     ///
-    /// Except for the full range, a value that goes through an activation is judged by the error after
-    /// it: SiLU hardly tells -6 from -60, and bytes spent there are lost.
+    /// A value that goes through an activation is judged by the error after it: SiLU hardly tells -6
+    /// from -60, and bytes spent there are lost. From the full range, only what keeps the largest error
+    /// least is cut off below.
     pub fn range(&self, observer: Observer, activation: Activation) -> [f32; 2] {
         let full = [self.lo as f32, self.hi as f32];
         if self.hi <= self.lo {
             return full;
         }
         match observer {
-            Observer::MinMax => full,
+            Observer::MinMax if activation == Activation::Straight => full,
+            Observer::MinMax => {
+                let lo = self.lo.min(0.0);
+                let range = |n: i32| [(lo * SHRINK.powi(n)) as f32, full[1]];
+                let ranges = (0..=SHRINKS).map(range);
+                let costs = ranges.map(|range| (self.largest_error(range, activation), range));
+                let best = costs.min_by(|a, b| a.0.total_cmp(&b.0));
+                best.map_or(full, |(_, range)| range)
+            }
             _ if activation != Activation::Straight => {
                 self.best(|range| self.squared_error(range, activation))
             }
@@ -111,19 +126,30 @@ impl Histogram {
     }
 
     fn squared_error(&self, range: [f32; 2], activation: Activation) -> f64 {
+        let errors = self.errors(range, activation);
+        errors.map(|(error, count)| count * error * error).sum()
+    }
+
+    fn largest_error(&self, range: [f32; 2], activation: Activation) -> f64 {
+        let errors = self.errors(range, activation);
+        errors.fold(0.0, |most, (error, _)| most.max(error.abs()))
+    }
+
+    /// The error after the activation in every bin that has values, with how many.
+    fn errors(
+        &self,
+        range: [f32; 2],
+        activation: Activation,
+    ) -> impl Iterator<Item = (f64, f64)> + use<'_> {
         let Params { scale, zero } = Params::of(range);
         let (scale, zero) = (f64::from(scale), f64::from(zero));
-        let levels: Vec<f64> = (0..256)
-            .map(|q| activation.of((f64::from(q) - zero) * scale))
-            .collect();
-        self.centres()
-            .filter(|(_, count)| *count > 0.0)
-            .map(|(x, count)| {
-                let level = ((x / scale).round() + zero).clamp(0.0, 255.0) as usize;
-                let error = activation.of(x) - levels[level];
-                count * error * error
-            })
-            .sum()
+        let of_level = move |q| activation.of((f64::from(q) - zero) * scale);
+        let levels: Vec<f64> = (0..256).map(of_level).collect();
+        let counted = self.centres().filter(|(_, count)| *count > 0.0);
+        counted.map(move |(x, count)| {
+            let level = ((x / scale).round() + zero).clamp(0.0, 255.0) as usize;
+            (activation.of(x) - levels[level], count)
+        })
     }
 
     /// Divergence of the bytes' distribution from the values', what lies outside counted at the ends
