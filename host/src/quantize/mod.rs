@@ -9,6 +9,7 @@ pub mod bias;
 pub mod calibrate;
 pub mod equalize;
 pub mod error;
+mod golden;
 pub mod model;
 pub mod network;
 pub mod observe;

@@ -2,13 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use heapless::Vec as Fixed;
 use prost::Message;
 use serde::Serialize;
-use shared::cell::Detection;
 use shared::contract::{CONTRACT_KEY, CONTRACT_VERSION, ModelContract, Precision, Quantization};
-use shared::detect::{CANDIDATES_MAX, DETECTIONS_MAX, detections};
-use shared::nms::Candidate;
 use tch::Tensor;
 
 use super::QuantizeError;
@@ -16,6 +12,7 @@ use super::bias::correct;
 use super::calibrate::{Canvases, Ranges, params, ranges};
 use super::equalize::equalize;
 use super::error::{HeadError, head_error, worst_sqnr};
+use super::golden::renew_golden;
 use super::network::Network;
 use super::observe::Observer;
 use super::op::Op;
@@ -23,10 +20,9 @@ use super::places::places;
 use super::rewrite::{Plan, WeightBits, rewrite};
 use super::run::Runner;
 use super::sensitivity::{LayerCost, next_float, sensitivity};
-use crate::checkpoint::{floats, sha256_hex};
-use crate::export::{fixed, golden_field};
+use crate::checkpoint::sha256_hex;
+use crate::export::fixed;
 use crate::onnx::{OnnxError, read_contract, wire};
-use crate::picture::Picture;
 
 /// Canvases that means and errors of the whole network are measured on.
 const N_MEASURED: usize = 32;
@@ -123,7 +119,7 @@ pub fn quantize(
         n_canvases: canvases.n() as u32,
         n_float_layers: n_float as u16,
     });
-    renew_golden(&mut contract, &Runner::new(&quantized))?;
+    renew_golden(&mut contract, &Runner::new(&quantized), tell)?;
     contract.check()?;
     quantized.set_metadata(CONTRACT_KEY, serde_json::to_string(&contract)?);
     Ok(Quantized {
@@ -202,43 +198,4 @@ pub(super) fn head_errors(
         .into_iter()
         .zip(reference.iter().zip(found));
     pairs.map(|(name, (a, b))| head_error(name, a, b)).collect()
-}
-
-/// What the quantized network finds on the golden fields: the station computes the same integers.
-fn renew_golden(contract: &mut ModelContract, runner: &Runner<'_>) -> anyhow::Result<()> {
-    let laid = (contract.fit, contract.canvas);
-    for (index, old) in contract.golden.clone().iter().enumerate() {
-        let find = |picture: &Picture| find_cells(contract, runner, picture);
-        contract.golden[index] = golden_field(old.seed, old.size, laid, find)?;
-    }
-    Ok(())
-}
-
-/// The cells of a picture.
-fn find_cells(
-    contract: &ModelContract,
-    runner: &Runner<'_>,
-    picture: &Picture,
-) -> anyhow::Result<Vec<Detection>> {
-    let (size, canvas) = (picture.size, contract.canvas);
-    let (fit, bytes) = picture
-        .on_canvas(contract.fit, canvas)
-        .ok_or_else(|| anyhow::anyhow!("a picture of {size} does not fit on {canvas}"))?;
-    let sides = [1, 3, i64::from(canvas.height), i64::from(canvas.width)];
-    let outputs = runner.outputs(&Tensor::from_slice(&bytes).view(sides))?;
-    let spec = contract.head();
-    let heads: Vec<Vec<f32>> = outputs.iter().take(spec.levels.len()).map(floats).collect();
-    let heads: Vec<&[f32]> = heads.iter().map(Vec::as_slice).collect();
-    let mut candidates: Box<Fixed<Candidate, CANDIDATES_MAX>> = Box::default();
-    let mut found: Box<Fixed<Detection, DETECTIONS_MAX>> = Box::default();
-    let thresholds = &contract.thresholds;
-    detections(
-        &spec,
-        &fit,
-        &heads,
-        thresholds,
-        &mut *candidates,
-        &mut *found,
-    )?;
-    Ok(found.to_vec())
 }

@@ -1,4 +1,5 @@
 mod arithmetic;
+mod golden;
 mod observers;
 mod whole;
 
