@@ -17,6 +17,7 @@ use crate::onnx::OnnxError;
 use crate::parity::ParityError;
 use crate::picture::PictureError;
 use crate::plot::PlotError;
+use crate::quantize::QuantizeError;
 use crate::score::ScoreError;
 use crate::tensorboard::EventError;
 use crate::train::TrainError;
@@ -119,6 +120,7 @@ fn kind_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         let full = matches!(error, CheckpointError::Io { source, .. } if is_disk(source));
         return Some(if full { 6 } else { 4 });
     }
+    let quantize = error.downcast_ref::<QuantizeError>();
     let kinds = [
         (error.is::<Usage>() || error.is::<HyperError>(), 2),
         (
@@ -126,6 +128,11 @@ fn kind_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             3,
         ),
         (error.is::<OnnxError>() || error.is::<ContractError>(), 4),
+        (
+            matches!(quantize, Some(QuantizeError::NoPictures { .. })),
+            3,
+        ),
+        (quantize.is_some(), 4),
         (error.is::<DeviceError>() || error.is::<OutOfMemory>(), 5),
     ];
     kinds.into_iter().find_map(|(is, code)| is.then_some(code))

@@ -3,10 +3,12 @@
 use std::fmt::Write;
 
 use heapless::String as Fixed;
+use shared::cell::Detection;
 use shared::contract::{
     self, CONTRACT_VERSION, GoldenCell, GoldenField, MAX_GOLDEN_CELLS, ModelContract,
     ParityBudgets, Precision, Provenance, fnv1a, golden_spec,
 };
+use shared::fit::FitKind;
 use shared::geometry::Size;
 use shared::head::Thresholds;
 use shared::phantom::{MAX_WHITE_CELLS, PhantomCell, draw_field};
@@ -25,7 +27,7 @@ const GOLDEN: [u64; 3] = [11, 12, 13];
 const GOLDEN_SIZE: Size = Size::new(640, 480);
 
 /// A text that must fit into the contract.
-fn fixed<const N: usize>(text: &str, what: &str) -> anyhow::Result<Fixed<N>> {
+pub(crate) fn fixed<const N: usize>(text: &str, what: &str) -> anyhow::Result<Fixed<N>> {
     Fixed::try_from(text).map_err(|_| anyhow::anyhow!("{what} {text:?} is longer than {N} bytes"))
 }
 
@@ -73,7 +75,11 @@ pub fn contract_of(
         device,
     };
     for seed in GOLDEN {
-        let field = golden_field(&evaluator, seed, &thresholds)?;
+        let laid = (contract.fit, contract.canvas);
+        let field = golden_field(seed, GOLDEN_SIZE, laid, |picture| {
+            let found = evaluator.detect(picture, "golden field", &thresholds)?;
+            Ok(found.detections)
+        })?;
         contract
             .golden
             .push(field)
@@ -156,48 +162,41 @@ fn tensors_of(
     Ok(tensors)
 }
 
-fn golden_field(
-    evaluator: &Evaluator<'_>,
+/// A golden field: the phantom of a seed, laid on the canvas as said, and what `find` finds on it.
+///
+/// # Errors
+/// A field that cannot be drawn or laid on the canvas, and what `find` says.
+pub(crate) fn golden_field(
     seed: u64,
-    thresholds: &Thresholds,
+    size: Size,
+    (fit, canvas_size): (FitKind, Size),
+    find: impl FnOnce(&Picture) -> anyhow::Result<Vec<Detection>>,
 ) -> anyhow::Result<GoldenField> {
-    let picture = drawn(seed)?;
-    let found = evaluator.detect(&picture, "golden field", thresholds)?;
+    let picture = drawn(seed, size)?;
+    let found = find(&picture)?;
     let (_, canvas) = picture
-        .on_canvas(evaluator.fit, evaluator.canvas)
-        .ok_or_else(|| {
-            anyhow::anyhow!(
-                "a field of {GOLDEN_SIZE} does not fit on {}",
-                evaluator.canvas
-            )
-        })?;
+        .on_canvas(fit, canvas_size)
+        .ok_or_else(|| anyhow::anyhow!("a field of {size} does not fit on {canvas_size}"))?;
     let mut canvas_fnv = Fixed::new();
     write!(canvas_fnv, "{:016x}", fnv1a(&canvas))?;
-    let cells = found
-        .detections
-        .iter()
-        .take(MAX_GOLDEN_CELLS)
-        .map(|d| GoldenCell {
-            class: d.class.0,
-            score: d.score.get(),
-            xyxy: d.bbox.xyxy(),
-        });
+    let cells = found.iter().take(MAX_GOLDEN_CELLS).map(|d| GoldenCell {
+        class: d.class.0,
+        score: d.score.get(),
+        xyxy: d.bbox.xyxy(),
+    });
     Ok(GoldenField {
         seed,
-        size: GOLDEN_SIZE,
+        size,
         canvas_fnv,
         cells: cells.collect(),
     })
 }
 
 /// The phantom field of a seed, as the station draws it.
-fn drawn(seed: u64) -> anyhow::Result<Picture> {
-    let mut bytes = vec![0; GOLDEN_SIZE.width as usize * GOLDEN_SIZE.height as usize * 3];
+fn drawn(seed: u64, size: Size) -> anyhow::Result<Picture> {
+    let mut bytes = vec![0; size.width as usize * size.height as usize * 3];
     let mut truth: heapless::Vec<PhantomCell, { MAX_WHITE_CELLS as usize }> = heapless::Vec::new();
-    let mut view = RgbViewMut::new(&mut bytes, GOLDEN_SIZE)?;
-    draw_field(&golden_spec(seed, GOLDEN_SIZE), &mut view, &mut truth)?;
-    Ok(Picture {
-        bytes,
-        size: GOLDEN_SIZE,
-    })
+    let mut view = RgbViewMut::new(&mut bytes, size)?;
+    draw_field(&golden_spec(seed, size), &mut view, &mut truth)?;
+    Ok(Picture { bytes, size })
 }

@@ -29,6 +29,7 @@ pub mod outputs;
 pub mod parity;
 pub mod picture;
 pub mod plot;
+pub mod quantize;
 pub mod score;
 pub mod tensorboard;
 pub mod train;

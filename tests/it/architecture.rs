@@ -33,6 +33,7 @@ const NAMED_IN: [(&str, &[&str]); 2] = [
             "host/src/loader",
             "host/src/eval",
             "host/src/validate",
+            "host/src/quantize",
             "host/src/export.rs",
             "host/src/device.rs",
             "host/src/engine",

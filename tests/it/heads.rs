@@ -22,10 +22,10 @@ use tests::{dump_heads, parity_python, root};
 
 use crate::end_to_end;
 
-const CANVAS: Size = Size::new(96, 64);
+pub const CANVAS: Size = Size::new(96, 64);
 
 /// A network that nobody trained.
-fn untrained(architecture: Architecture) -> Checkpoint {
+pub fn untrained(architecture: Architecture) -> Checkpoint {
     let mut plan = end_to_end::plan();
     plan.architecture = architecture;
     plan.canvas = CANVAS;
@@ -62,10 +62,10 @@ fn untrained(architecture: Architecture) -> Checkpoint {
     }
 }
 
-#[test]
-fn every_form_of_network_gives_the_same_heads_everywhere() {
+/// Networks that differ in all that a graph can differ in.
+pub fn forms() -> [Architecture; 5] {
     let family = Architecture::yolov5("n").expect("a size");
-    let forms = [
+    [
         family,
         Architecture {
             activation: Activation::Relu,
@@ -92,8 +92,12 @@ fn every_form_of_network_gives_the_same_heads_everywhere() {
             width: 0.125,
             ..family
         },
-    ];
-    for architecture in forms {
+    ]
+}
+
+#[test]
+fn every_form_of_network_gives_the_same_heads_everywhere() {
+    for architecture in forms() {
         let checkpoint = untrained(architecture);
         let contract = contract_of(&checkpoint, "untrained", "none", Thresholds::COUNTING)
             .expect("a contract");

@@ -9,4 +9,6 @@ mod heads;
 #[cfg(feature = "torch")]
 mod parity;
 #[cfg(feature = "torch")]
+mod quantized;
+#[cfg(feature = "torch")]
 mod regions;

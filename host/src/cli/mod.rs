@@ -9,6 +9,7 @@ mod export;
 mod gate_args;
 mod predict;
 mod progress;
+mod quantize;
 mod score;
 mod thresholds;
 mod train;
@@ -46,6 +47,8 @@ enum Command {
     Predict(predict::PredictArgs),
     /// Write the ONNX file with its contract.
     Export(export::ExportArgs),
+    /// Write the 8-bit ONNX file, its ranges measured on pictures.
+    Quantize(quantize::QuantizeArgs),
     /// Score a file of detections, whoever wrote it.
     Score(score::ScoreArgs),
     /// Time training steps and inference.
@@ -66,6 +69,7 @@ impl Cli {
             Command::Test(args) => val::run(&args, Split::Test),
             Command::Predict(args) => predict::run(&args),
             Command::Export(args) => export::run(&args),
+            Command::Quantize(args) => quantize::run(&args),
             Command::Score(args) => score::run(&args),
             Command::Bench(args) => bench::run(&args),
         }

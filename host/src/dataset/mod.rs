@@ -45,7 +45,7 @@ pub use duplicates::{LeakReport, remove_leaks};
 pub use fingerprint::{fingerprint, fingerprint_of_split};
 pub(crate) use fingerprint::{hex, shared_folder};
 pub use join::join;
-pub use open::{GroupRule, OpenOptions, open};
+pub use open::{GroupRule, OpenOptions, is_data_set, open};
 pub use origin::{Domain, Origin};
 pub use phantom::{PhantomLook, PhantomPlan, PhantomSchema, draw_phantoms};
 pub use picture::{PictureHeader, check_pixels, read_header};

@@ -30,6 +30,9 @@ pub enum GroupRule {
     Folder,
 }
 
+/// Names of the file that describes a folder.
+const YAML_NAMES: [&str; 3] = ["data.yaml", "data.yml", "dataset.yaml"];
+
 /// How to read.
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
@@ -86,13 +89,23 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
     }
 }
 
+/// Whether [`open`] would know what lies there; a plain folder of pictures is none.
+pub fn is_data_set(path: &Path) -> bool {
+    !path.is_dir()
+        || YAML_NAMES.iter().any(|name| path.join(name).is_file())
+        || is_voc(path)
+        || is_wbcatt(path)
+        || !coco_files(path).is_empty()
+        || (path.join("images").is_dir() && path.join("labels").is_dir())
+}
+
 fn open_data_yaml(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
     let spec = read_data_yaml(path, options)?;
     open_yolo(spec, options)
 }
 
 fn open_folder(folder: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
-    for name in ["data.yaml", "data.yml", "dataset.yaml"] {
+    for name in YAML_NAMES {
         let yaml = folder.join(name);
         if yaml.is_file() {
             return open_data_yaml(&yaml, options);

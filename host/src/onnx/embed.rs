@@ -8,7 +8,7 @@ use shared::class::ClassTable;
 use shared::contract::{CONTRACT_KEY, ModelContract};
 use shared::roi::STRIDES;
 
-use super::{ElementType, Graph, OnnxError, Value};
+use super::{ElementType, Graph, OnnxError, Value, wire};
 
 /// Ends `graph` as a file that carries `contract`.
 ///
@@ -18,6 +18,31 @@ pub fn model_bytes(graph: Graph, contract: &ModelContract) -> Result<Vec<u8>, On
     contract.check()?;
     check_promise(&graph, contract)?;
     graph.encode(&metadata_of(contract)?)
+}
+
+/// The contract of an ONNX file.
+///
+/// # Errors
+/// When there is not exactly one, or it cannot be honoured.
+pub(crate) fn read_contract(model: &wire::Model) -> Result<ModelContract, OnnxError> {
+    let contracts: Vec<&str> = model
+        .metadata_props
+        .iter()
+        .filter(|entry| entry.key == CONTRACT_KEY)
+        .map(|entry| entry.value.as_str())
+        .collect();
+    let contract: ModelContract = match contracts[..] {
+        [json] => serde_json::from_str(json)?,
+        [] => return Err(OnnxError::NoContract { key: CONTRACT_KEY }),
+        _ => {
+            return Err(OnnxError::ManyContracts {
+                key: CONTRACT_KEY,
+                count: contracts.len(),
+            });
+        }
+    };
+    contract.check()?;
+    Ok(contract)
 }
 
 /// Keys and values of the file's metadata, in a constant order.
@@ -131,30 +156,11 @@ mod tests {
     use shared::contract::CONTRACT_VERSION;
     use shared::geometry::Size;
 
-    use super::super::{fixture, wire, yolov5_bytes, yolov5_graph};
+    use super::super::{fixture, yolov5_bytes, yolov5_graph};
     use super::*;
 
-    /// The contract of an ONNX file.
     fn contract_of(bytes: &[u8]) -> Result<ModelContract, OnnxError> {
-        let model = wire::Model::decode(bytes)?;
-        let contracts: Vec<&str> = model
-            .metadata_props
-            .iter()
-            .filter(|entry| entry.key == CONTRACT_KEY)
-            .map(|entry| entry.value.as_str())
-            .collect();
-        let contract: ModelContract = match contracts[..] {
-            [json] => serde_json::from_str(json)?,
-            [] => return Err(OnnxError::NoContract { key: CONTRACT_KEY }),
-            _ => {
-                return Err(OnnxError::ManyContracts {
-                    key: CONTRACT_KEY,
-                    count: contracts.len(),
-                });
-            }
-        };
-        contract.check()?;
-        Ok(contract)
+        read_contract(&wire::Model::decode(bytes)?)
     }
 
     fn bytes() -> Vec<u8> {

@@ -19,12 +19,13 @@ use shared::contract::ContractError;
 use crate::weights::WeightsError;
 
 pub use embed::model_bytes;
+pub(crate) use embed::read_contract;
 pub use graph::{ElementType, Graph, Value};
 pub use head::HeadLayers;
 pub use regions::regions_bytes;
 pub use yolov5::{Yolov5Spec, yolov5_bytes, yolov5_graph};
 
-/// Why no ONNX file could be written, or, in tests, why one could not be read.
+/// Why no ONNX file could be written, or why one could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxError {
     /// Two values of one name.
@@ -101,18 +102,15 @@ pub enum OnnxError {
         found: String,
     },
     /// The file is no protobuf of this kind.
-    #[cfg(test)]
     #[error("not an ONNX file: {0}")]
     NotOnnx(#[from] prost::DecodeError),
     /// An ONNX file of another maker.
-    #[cfg(test)]
     #[error("the file holds no contract (metadata key {key:?})")]
     NoContract {
         /// Where it should stand.
         key: &'static str,
     },
     /// More than one contract: nobody can say which one holds.
-    #[cfg(test)]
     #[error("metadata key {key:?} stands {count} times, expected once")]
     ManyContracts {
         /// The key.

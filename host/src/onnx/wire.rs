@@ -1,4 +1,4 @@
-//! The part of ONNX's protobuf schema that is written here; numbers are those of `onnx.proto3`.
+//! The part of ONNX's protobuf schema that is written and read here; numbers are those of `onnx.proto3`.
 //!
 //! Fields that are not named are skipped on reading, as protobuf asks; nothing here checks meaning.
 
@@ -6,6 +6,10 @@
 pub const TENSOR_FLOAT: i32 = 1;
 /// Element type `UINT8` of a tensor.
 pub const TENSOR_UINT8: i32 = 2;
+/// Element type `INT8` of a tensor.
+pub const TENSOR_INT8: i32 = 3;
+/// Element type `INT32` of a tensor.
+pub const TENSOR_INT32: i32 = 6;
 /// Element type `INT64` of a tensor.
 pub const TENSOR_INT64: i32 = 7;
 

@@ -7,6 +7,7 @@ use shared::contract::REGIONS_EXTENSION;
 
 use super::{REPORT_JSON, REPORT_TEXT};
 use crate::outputs::OutputError;
+use crate::quantize::{LAYERS_JSON, LAYERS_TEXT};
 
 /// A folder beside the model's place, removed with everything in it unless [`Draft::commit`] moved
 /// the files out.
@@ -91,7 +92,13 @@ impl Draft {
         }
         fs::rename(self.model(), &self.out).map_err(refused(&self.out))?;
         let mut removed = Vec::new();
-        for ending in [REGIONS_EXTENSION, REPORT_TEXT, REPORT_JSON] {
+        for ending in [
+            REGIONS_EXTENSION,
+            REPORT_TEXT,
+            REPORT_JSON,
+            LAYERS_TEXT,
+            LAYERS_JSON,
+        ] {
             let path = self.out.with_extension(ending);
             if !self.beside.contains(&ending) && path.is_file() {
                 fs::remove_file(&path).map_err(refused(&path))?;
