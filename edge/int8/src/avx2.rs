@@ -146,9 +146,14 @@ pub(crate) unsafe fn write_bytes<const M: usize, const V: usize>(
         for (m, row) in sums.iter().enumerate() {
             let at = at.add(m * stride);
             let first = rounded(row[0], 0);
-            let second = if V > 1 { rounded(row[V - 1], V - 1) } else { first };
+            let second = if V > 1 {
+                rounded(row[V - 1], V - 1)
+            } else {
+                first
+            };
             // The packing instructions work on halves: the middle quarters change places first.
-            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(first, second));
+            let words =
+                _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(first, second));
             let (low, high) = (
                 _mm256_castsi256_si128(words),
                 _mm256_extracti128_si256::<1>(words),

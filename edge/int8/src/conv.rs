@@ -42,7 +42,10 @@ pub struct Conv {
 
 #[derive(Clone, Debug)]
 enum Finish {
-    Bytes { rule: Rule, table: Option<Table> },
+    Bytes {
+        rule: Rule,
+        table: Option<Table>,
+    },
     /// Scale of each channel's sums.
     Floats(Vec<f32>),
 }
@@ -218,7 +221,14 @@ impl Conv {
             let at = line * operands.line_pitch + done * operands.pixel_stride;
             // SAFETY: `Lines::operands` laid the bytes of every pixel of the line out.
             let x = unsafe { operands.x.add(at) };
-            self.tile(operands, block, x, (first + done) * self.out_channels + block.first, n, to);
+            self.tile(
+                operands,
+                block,
+                x,
+                (first + done) * self.out_channels + block.first,
+                n,
+                to,
+            );
             done += n;
         }
     }
@@ -266,7 +276,10 @@ impl Conv {
             To::Bytes(out, _) => {
                 let out = &mut out[at..];
                 if block.n == width {
-                    assert!(out.len() >= (pixels - 1) * stride + width, "room for the tile");
+                    assert!(
+                        out.len() >= (pixels - 1) * stride + width,
+                        "room for the tile"
+                    );
                     run(Out::Bytes {
                         at: out.as_mut_ptr(),
                         stride,
@@ -303,7 +316,13 @@ fn starts(spec: &ConvSpec, runs: &Runs, kernel: &Kernel) -> Result<Vec<i32>, Con
     spec.bias.iter().enumerate().map(start).collect()
 }
 
-fn copy_rows<T: Copy>(from: &[T], width: usize, to: &mut [T], stride: usize, [rows, n]: [usize; 2]) {
+fn copy_rows<T: Copy>(
+    from: &[T],
+    width: usize,
+    to: &mut [T],
+    stride: usize,
+    [rows, n]: [usize; 2],
+) {
     for row in 0..rows {
         to[row * stride..][..n].copy_from_slice(&from[row * width..][..n]);
     }

@@ -63,13 +63,17 @@ impl Add {
 /// # Panics
 /// When `x` or `out` has not the length of its shape, or a window lies wholly outside.
 pub fn max_pool(x: &[u8], input: Shape, window: [[usize; 2]; 3], out: &mut [u8], output: Shape) {
-    assert!(x.len() == input.len() && out.len() == output.len(), "lengths of the maps");
+    assert!(
+        x.len() == input.len() && out.len() == output.len(),
+        "lengths of the maps"
+    );
     let [side, stride, padding] = window;
     let channels = input.channels;
     let row_bytes = input.width * channels;
     let inside = |place: usize, axis: usize, size: usize| {
         let from = place * stride[axis];
-        from.saturating_sub(padding[axis])..(from + side[axis]).saturating_sub(padding[axis]).min(size)
+        from.saturating_sub(padding[axis])
+            ..(from + side[axis]).saturating_sub(padding[axis]).min(size)
     };
     let mut tallest = vec![0; row_bytes];
     for (y, out) in out.chunks_exact_mut(output.width * channels).enumerate() {
@@ -110,9 +114,12 @@ pub fn upsample(x: &[u8], input: Shape, times: [usize; 2], out: &mut [u8]) {
         let (first, others) = out.split_at_mut(row_bytes);
         let pixels = first.chunks_exact_mut(times[1] * channels);
         for (out, x) in pixels.zip(x.chunks_exact(channels)) {
-            out.chunks_exact_mut(channels).for_each(|out| out.copy_from_slice(x));
+            out.chunks_exact_mut(channels)
+                .for_each(|out| out.copy_from_slice(x));
         }
-        others.chunks_exact_mut(row_bytes).for_each(|row| row.copy_from_slice(first));
+        others
+            .chunks_exact_mut(row_bytes)
+            .for_each(|row| row.copy_from_slice(first));
     }
 }
 
@@ -162,7 +169,10 @@ fn copy_pixels<const N: usize>(x: &[u8], out: &mut [u8], channels: usize) {
 /// # Panics
 /// When the two have not the length of `shape`.
 pub fn quantize_planes(x: &[f32], shape: Shape, scale: f32, zero_point: u8, out: &mut [u8]) {
-    assert!(x.len() == shape.len() && out.len() == x.len(), "lengths of the maps");
+    assert!(
+        x.len() == shape.len() && out.len() == x.len(),
+        "lengths of the maps"
+    );
     for (channel, plane) in x.chunks_exact(shape.pixels()).enumerate() {
         let places = out.iter_mut().skip(channel).step_by(shape.channels);
         for (out, &x) in places.zip(plane) {
@@ -177,7 +187,10 @@ pub fn quantize_planes(x: &[f32], shape: Shape, scale: f32, zero_point: u8, out:
 /// # Panics
 /// When the two have not the length of `shape`.
 pub fn dequantize_planes(x: &[u8], shape: Shape, scale: f32, zero_point: u8, out: &mut [f32]) {
-    assert!(x.len() == shape.len() && out.len() == x.len(), "lengths of the maps");
+    assert!(
+        x.len() == shape.len() && out.len() == x.len(),
+        "lengths of the maps"
+    );
     let zero_point = i32::from(zero_point);
     for (channel, plane) in out.chunks_exact_mut(shape.pixels()).enumerate() {
         let values = x.iter().skip(channel).step_by(shape.channels);

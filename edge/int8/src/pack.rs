@@ -64,7 +64,8 @@ impl Runs {
         let pair = |run: &[i8]| {
             run.chunks(2).all(|pair| {
                 let sum = |of: fn(i32) -> i32| pair.iter().map(|&w| of(w.into())).sum::<i32>();
-                255 * sum(|w| w.max(0)) <= i16::MAX.into() && 255 * sum(|w| w.min(0)) >= i16::MIN.into()
+                255 * sum(|w| w.max(0)) <= i16::MAX.into()
+                    && 255 * sum(|w| w.min(0)) >= i16::MIN.into()
             })
         };
         if self.len == 0 || self.weights.chunks(self.len).all(pair) {
@@ -82,7 +83,11 @@ impl Runs {
         let mut first = 0;
         while first < self.n_channels {
             let left = self.n_channels - first;
-            let vectors = if left > kernel.lanes { kernel.vectors } else { 1 };
+            let vectors = if left > kernel.lanes {
+                kernel.vectors
+            } else {
+                1
+            };
             let width = vectors * kernel.lanes;
             let n = left.min(width);
             let padded = |channel: usize| (channel < n).then_some(first + channel);

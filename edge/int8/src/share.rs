@@ -15,7 +15,9 @@ pub(crate) fn share<T: Send>(
     match pool {
         Some(pool) if parts() > 1 => pool.install(|| {
             let parts = values.par_chunks_mut(chunk.max(1)).with_max_len(1);
-            parts.enumerate().for_each(|(part, values)| work(part, values));
+            parts
+                .enumerate()
+                .for_each(|(part, values)| work(part, values));
         }),
         _ => {
             let parts = values.chunks_mut(chunk.max(1)).enumerate();

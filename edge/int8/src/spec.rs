@@ -126,7 +126,8 @@ impl ConvSpec {
                     }
                 } else {
                     for column in 0..columns {
-                        weights.extend((0..channels).map(|channel| at([out, channel, row, column])));
+                        weights
+                            .extend((0..channels).map(|channel| at([out, channel, row, column])));
                     }
                 }
             }
@@ -134,7 +135,11 @@ impl ConvSpec {
         Runs {
             n_channels,
             n_runs: if self.planar { rows * channels } else { rows },
-            len: if self.planar { columns } else { columns * channels },
+            len: if self.planar {
+                columns
+            } else {
+                columns * channels
+            },
             weights,
         }
     }

@@ -43,8 +43,7 @@ impl Table {
         }
         #[cfg(target_arch = "aarch64")]
         // SAFETY: every aarch64 processor has these instructions.
-        return unsafe { apply_neon(&self.0, bytes) };
-        #[cfg(not(target_arch = "aarch64"))]
+        let bytes = unsafe { apply_neon(&self.0, bytes) };
         self.apply_bytewise(bytes);
     }
 
@@ -77,9 +76,10 @@ unsafe fn apply_vbmi(table: &[u8; 256], bytes: &mut [u8]) {
 }
 
 /// Each quarter of the table answers for its indices; an index outside a quarter leaves the byte.
+/// Returns the bytes behind the last whole vector, unchanged.
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "neon")]
-unsafe fn apply_neon(table: &[u8; 256], bytes: &mut [u8]) {
+unsafe fn apply_neon<'a>(table: &[u8; 256], bytes: &'a mut [u8]) -> &'a mut [u8] {
     use core::arch::aarch64::*;
     // SAFETY: the table is four quarters of 64 bytes; whole vectors of `bytes` are read and written.
     unsafe {
@@ -95,8 +95,6 @@ unsafe fn apply_neon(table: &[u8; 256], bytes: &mut [u8]) {
             }
             vst1q_u8(vector.as_mut_ptr(), y);
         }
-        for byte in rest {
-            *byte = table[usize::from(*byte)];
-        }
+        rest
     }
 }
