@@ -148,7 +148,7 @@ prop_compose! {
         let mut random = noise(seed);
         let span = weight_min.unsigned_abs() * 2;
         let mut weight = || match extreme {
-            true => if random() % 2 == 0 { weight_min } else { -weight_min - 1 },
+            true => if random().is_multiple_of(2) { weight_min } else { -weight_min - 1 },
             false => (weight_min + (random() % span) as i64).max(weight_min),
         } as i8;
         let volume = out * channels * side[0] * side[1];
@@ -156,7 +156,7 @@ prop_compose! {
         let mut random = noise(seed ^ 0x5eed);
         let input = Shape { height: size[0], width: size[1], channels };
         let x = (0..input.len())
-            .map(|_| match extreme { true => if random() % 2 == 0 { 0 } else { 255 }, false => random() as u8 })
+            .map(|_| match extreme { true => if random().is_multiple_of(2) { 0 } else { 255 }, false => random() as u8 })
             .collect();
         let multiplier: Vec<f32> = (0..out).map(|_| (random() % 1000) as f32 * 1e-6).collect();
         let bytes = |range, table| Output::Bytes(Bytes {
