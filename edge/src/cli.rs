@@ -172,6 +172,9 @@ pub struct Bench {
     /// Pictures to measure
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub repeat: u32,
+    /// Time every node of the network instead of the stages
+    #[arg(long, conflicts_with = "source")]
+    pub layers: bool,
     /// Print the measurement as JSON
     #[arg(long)]
     pub json: bool,

@@ -12,6 +12,7 @@ use crate::count::RESEARCH_NOTE;
 use crate::demo::demo;
 use crate::detector::Detector;
 use crate::exit::Failure;
+use crate::layers::layers;
 use crate::model::ModelFile;
 use crate::replay::{ANNOTATED, Paths, Progress, RECORDS, Summary, replay};
 use crate::serve::serve;
@@ -130,6 +131,13 @@ fn run_bench(args: &Bench, print: &mut dyn Write) -> Result<(), Failure> {
         return serve(load, &mut io::stdin().lock(), print);
     }
     let (mut detector, file) = load(&args.model)?;
+    if args.layers {
+        let layers = layers(&mut detector, args.repeat)?;
+        return match args.json {
+            true => print_json(print, &layers),
+            false => Ok(writeln!(print, "{layers}")?),
+        };
+    }
     let pictures = match &args.source {
         Some(source) => pictures_of(source, say_skipped)?,
         None => drawn(),

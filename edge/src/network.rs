@@ -1,6 +1,7 @@
 //! What the detector needs of an inference engine: canvas in, raw heads out.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use shared::contract::ModelContract;
@@ -145,6 +146,17 @@ impl Integers {
     }
 }
 
+/// How long one node of a network took, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeTime {
+    /// Its name in the engine's graph.
+    pub name: String,
+    /// What it does.
+    pub operator: String,
+    /// From its inputs to its output.
+    pub time: Duration,
+}
+
 /// An inference engine with a model in it.
 pub trait Network: Send {
     /// What the model promises.
@@ -153,6 +165,15 @@ pub trait Network: Send {
     /// How its convolutions are computed; `None` where an engine does not say.
     fn integers(&self) -> Option<&Integers> {
         None
+    }
+
+    /// Runs the network once, with a clock around every node; none where an engine has no nodes.
+    ///
+    /// # Errors
+    /// As [`Network::run`].
+    fn node_times(&mut self, canvas: &[u8]) -> Result<Vec<NodeTime>, NetworkError> {
+        let _ = canvas;
+        Ok(Vec::new())
     }
 
     /// Runs the network once.

@@ -9,6 +9,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
+use std::time::Instant;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -21,7 +22,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::runtime::RunOptions;
 
 use crate::model::{ModelError, ModelFile, Refusal};
-use crate::network::{HeadBuffers, Integers, Network, NetworkError};
+use crate::network::{HeadBuffers, Integers, Network, NetworkError, NodeTime};
 use regions::Regions;
 
 /// Most elements of one tensor of a network: a gibibyte of floats.
@@ -111,14 +112,34 @@ impl TractNetwork {
             .map_err(Refusal::Heads)
     }
 
+    fn node_times_unguarded(&self, canvas: &[u8]) -> TractResult<Vec<NodeTime>> {
+        let mut times = Vec::new();
+        let mut state = self.plan.spawn()?;
+        state.run_plan_with_eval(
+            tvec!(self.input(canvas)?.into()),
+            |ctx, state, node, inputs| {
+                let started = Instant::now();
+                let outputs = tract_onnx::tract_core::plan::eval(ctx, state, node, inputs);
+                times.push(NodeTime {
+                    name: node.name.clone(),
+                    operator: node.op.name().into_owned(),
+                    time: started.elapsed(),
+                });
+                outputs
+            },
+        )?;
+        Ok(times)
+    }
+
+    fn input(&self, canvas: &[u8]) -> TractResult<Tensor> {
+        let (height, width) = (self.contract.canvas.height, self.contract.canvas.width);
+        Tensor::from_shape(&[1, 3, height as usize, width as usize], canvas)
+    }
+
     fn run_unguarded(&self, canvas: &[u8], heads: &mut HeadBuffers) -> Result<(), NetworkError> {
         let engine = |error: TractError| NetworkError::Engine(spoken(&error));
-        let (height, width) = (self.contract.canvas.height, self.contract.canvas.width);
-        let input = Tensor::from_shape(&[1, 3, height as usize, width as usize], canvas);
-        let outputs = self
-            .plan
-            .run(tvec!(input.map_err(engine)?.into()))
-            .map_err(engine)?;
+        let input = self.input(canvas).map_err(engine)?;
+        let outputs = self.plan.run(tvec!(input.into())).map_err(engine)?;
         if outputs.len() != heads.outputs() {
             return Err(shared::head::HeadError::Levels {
                 expected: heads.outputs(),
@@ -143,12 +164,15 @@ impl Network for TractNetwork {
         Some(&self.integers)
     }
 
+    fn node_times(&mut self, canvas: &[u8]) -> Result<Vec<NodeTime>, NetworkError> {
+        check_canvas(&self.contract, canvas)?;
+        unwound(|| self.node_times_unguarded(canvas))
+            .unwrap_or_else(|panic| Err(TractError::msg(panic)))
+            .map_err(|error| NetworkError::Engine(spoken(&error)))
+    }
+
     fn run(&mut self, canvas: &[u8], heads: &mut HeadBuffers) -> Result<(), NetworkError> {
-        let expected = canvas_bytes(&self.contract);
-        if canvas.len() != expected {
-            let got = canvas.len();
-            return Err(NetworkError::Canvas { expected, got });
-        }
+        check_canvas(&self.contract, canvas)?;
         unwound(|| self.run_unguarded(canvas, heads))
             .unwrap_or_else(|panic| Err(NetworkError::Engine(panic)))
     }
@@ -179,6 +203,14 @@ fn pool_of(threads: usize) -> Result<Option<Arc<ThreadPool>>, Refusal> {
         .build();
     let pool = pool.map_err(|error| Refusal::Threads(error.to_string()))?;
     Ok(Some(Arc::new(pool)))
+}
+
+fn check_canvas(contract: &ModelContract, canvas: &[u8]) -> Result<(), NetworkError> {
+    let (expected, got) = (canvas_bytes(contract), canvas.len());
+    if got == expected {
+        return Ok(());
+    }
+    Err(NetworkError::Canvas { expected, got })
 }
 
 fn canvas_bytes(contract: &ModelContract) -> usize {

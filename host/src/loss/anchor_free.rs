@@ -11,11 +11,6 @@ use super::{Given, bbox, class, objectness};
 use crate::assign::centre::{Places, answers, candidates};
 use crate::checkpoint::floats;
 
-/// Weight of the objectness: with the default gains a fifth of the boxes', as in YOLOX. It is divided by
-/// the answering places like every other term, not by all places: a canvas has as many of the former
-/// as its cells ask for, however fine the grid.
-const OBJECTNESS: f64 = 0.03;
-
 /// The rows of all heads and which of them answer for which cells.
 struct Answered {
     /// Of the answering places `[n, channels]`, raw.
@@ -28,7 +23,7 @@ struct Answered {
     targets: Vec<usize>,
 }
 
-/// The terms of all levels: one each for box, objectness and class and per attribute.
+/// The terms of all levels: one each for box and class and per attribute, one a level for objectness.
 ///
 /// # Shapes
 /// `heads[level]` is `[batch, channels, grid, grid]`, raw.
@@ -60,13 +55,14 @@ pub(super) fn terms(given: &Given<'_>, heads: &[Tensor]) -> Vec<Term> {
         class::term(given, n_levels, rows, targets),
     ];
     terms.extend(given.attribute_terms(n_levels, rows, targets));
-    let asked = objectness::sum(&logits, &truth, given.options);
-    terms.push(Term {
-        part: Part::Objectness,
-        weight: OBJECTNESS,
-        sum: asked,
-        count: targets.len() as i64,
-    });
+    let mut first = 0;
+    for level in 0..heads.len() {
+        let grid = given.spec.grid(level, given.canvas);
+        let len = i64::from(grid.width) * i64::from(grid.height);
+        let (logits, truth) = (logits.narrow(1, first, len), truth.narrow(1, first, len));
+        terms.push(objectness::term(level, &logits, &truth, given.options));
+        first += len;
+    }
     terms
 }
 

@@ -49,11 +49,7 @@ impl LossWeights {
     /// anchor-free one takes one mean over all levels and multiplies it by their number.
     pub fn scaled(self, head: &HeadSpec, canvas: Size) -> Self {
         let levels = 3.0 / head.levels.len() as f64;
-        // A mean over the places of a canvas falls with their number; a sum by answering places does not.
-        let side = match head.is_anchor_free() {
-            true => 1.0,
-            false => f64::from(canvas.width.max(canvas.height)) / 640.0,
-        };
+        let side = f64::from(canvas.width.max(canvas.height)) / 640.0;
         Self {
             bbox: self.bbox * levels,
             objectness: self.objectness * side * side * levels,

@@ -11,21 +11,16 @@ use super::term::{Part, Term};
 /// Weight of the objectness of each level, finest first (attridet.md, 8.3).
 const BALANCE: [f64; 3] = [4.0, 1.0, 0.4];
 
-/// What all places cost; `truth` is 0..=1, of the shape of `logits`.
-pub(super) fn sum(logits: &Tensor, truth: &Tensor, options: &LossOptions) -> Tensor {
+/// The term of a level; `truth` is 0..=1, of the shape of `logits`.
+pub(super) fn term(level: usize, logits: &Tensor, truth: &Tensor, options: &LossOptions) -> Term {
     let binary = Binary {
         positive_weight: options.obj_pw,
         focal_gamma: options.fl_gamma,
     };
-    binary.elements(logits, truth).sum(Kind::Float)
-}
-
-/// The term of a level of a head with prior boxes, a mean over its places.
-pub(super) fn term(level: usize, logits: &Tensor, truth: &Tensor, options: &LossOptions) -> Term {
     Term {
         part: Part::Objectness,
         weight: BALANCE.get(level).copied().unwrap_or(1.0),
-        sum: sum(logits, truth, options),
+        sum: binary.elements(logits, truth).sum(Kind::Float),
         count: logits.numel() as i64,
     }
 }
