@@ -8,7 +8,7 @@ use crate::kernel::{Kernel, Out, Requantize, Tile};
 use crate::lines::{Lines, Operands, Window};
 use crate::map::Shape;
 use crate::pack::{Block, Runs};
-use crate::share::share;
+use crate::share::{share, share_parts};
 use crate::spec::{ConvError, ConvSpec, Output};
 use crate::table::Table;
 
@@ -70,8 +70,23 @@ pub enum OutMap<'a> {
 /// Where a strip writes, its first pixel's first channel; pixels are `out_channels` apart.
 enum To<'a> {
     Bytes(&'a mut [u8], Rule),
-    Sums(&'a mut [i32]),
+    /// With the number of the strip's first pixel.
+    Floats(Planes<'a>, usize),
 }
+
+/// The planes of a float output, which strips fill side by side.
+#[derive(Clone, Copy)]
+struct Planes<'a> {
+    at: *mut f32,
+    n_pixels: usize,
+    /// Of each channel's sums.
+    scale: &'a [f32],
+}
+
+// SAFETY: threads write the pixels of different strips, and nobody reads before all are done.
+unsafe impl Send for Planes<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Planes<'_> {}
 
 impl Conv {
     /// Packs for the first of `kernels` that is exact for these weights.
@@ -182,12 +197,16 @@ impl Conv {
             }
             (OutMap::Floats(out), Finish::Floats(scale)) => {
                 assert_eq!(out.len(), output.len(), "length of the output");
-                let mut sums = vec![0; output.len()];
-                share(pool, &mut sums, chunk, |strip, sums| {
-                    let n = step.min(lines.n - strip * step);
-                    self.strip(&lines, strip * step, n, To::Sums(sums));
+                let planes = Planes {
+                    at: out.as_mut_ptr(),
+                    n_pixels: output.pixels(),
+                    scale,
+                };
+                share_parts(pool, lines.n.div_ceil(step), |strip| {
+                    let first = strip * step;
+                    let to = To::Floats(planes, first * lines.len);
+                    self.strip(&lines, first, step.min(lines.n - first), to);
                 });
-                planes(&sums, scale, out);
             }
             _ => panic!("bytes asked of a convolution that gives floats, or the other way round"),
         }
@@ -245,7 +264,7 @@ impl Conv {
         let width = block.width(&self.kernel);
         let rule = match to {
             To::Bytes(_, rule) => *rule,
-            To::Sums(_) => Rule {
+            To::Floats(..) => Rule {
                 least: 0.0,
                 most: 0.0,
                 zero_point: 0,
@@ -293,10 +312,20 @@ impl Conv {
                     copy_rows(&bytes, width, out, stride, [pixels, block.n]);
                 }
             }
-            To::Sums(out) => {
+            To::Floats(planes, first) => {
                 let mut sums = [0; TILE_MAX];
                 run(Out::Sums(sums.as_mut_ptr()));
-                copy_rows(&sums, width, &mut out[at..], stride, [pixels, block.n]);
+                let pixel = *first + at / stride;
+                for channel in 0..block.n {
+                    let scale = planes.scale[block.first + channel];
+                    let plane = (block.first + channel) * planes.n_pixels;
+                    assert!(pixel + pixels <= planes.n_pixels, "room for the tile");
+                    for place in 0..pixels {
+                        let value = sums[place * width + channel] as f32 * scale;
+                        // SAFETY: inside the channel's plane, and no other strip has this pixel.
+                        unsafe { *planes.at.add(plane + pixel + place) = value };
+                    }
+                }
             }
         }
     }
@@ -316,30 +345,8 @@ fn starts(spec: &ConvSpec, runs: &Runs, kernel: &Kernel) -> Result<Vec<i32>, Con
     spec.bias.iter().enumerate().map(start).collect()
 }
 
-fn copy_rows<T: Copy>(
-    from: &[T],
-    width: usize,
-    to: &mut [T],
-    stride: usize,
-    [rows, n]: [usize; 2],
-) {
+fn copy_rows(from: &[u8], width: usize, to: &mut [u8], stride: usize, [rows, n]: [usize; 2]) {
     for row in 0..rows {
         to[row * stride..][..n].copy_from_slice(&from[row * width..][..n]);
-    }
-}
-
-/// Channels innermost to one plane a channel.
-fn planes(sums: &[i32], scale: &[f32], out: &mut [f32]) {
-    /// Pixels whose channels stay in the first cache.
-    const PIXELS: usize = 32;
-    let channels = scale.len();
-    let n_pixels = out.len() / channels;
-    for (part, sums) in sums.chunks(PIXELS * channels).enumerate() {
-        for (channel, &scale) in scale.iter().enumerate() {
-            let to = &mut out[channel * n_pixels + part * PIXELS..];
-            for (to, pixel) in to.iter_mut().zip(sums.chunks_exact(channels)) {
-                *to = pixel[channel] as f32 * scale;
-            }
-        }
     }
 }

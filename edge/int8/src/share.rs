@@ -25,3 +25,19 @@ pub(crate) fn share<T: Send>(
         }
     }
 }
+
+/// Calls `work` with the number of each of `parts` parts, on the pool's threads where there is one and
+/// more than one part.
+pub(crate) fn share_parts(
+    pool: Option<&ThreadPool>,
+    parts: usize,
+    work: impl Fn(usize) + Sync + Send,
+) {
+    match pool {
+        Some(pool) if parts > 1 => pool.install(|| {
+            let parts = (0..parts).into_par_iter().with_max_len(1);
+            parts.for_each(work);
+        }),
+        _ => (0..parts).for_each(work),
+    }
+}
