@@ -36,6 +36,9 @@ fn region_plan() -> TrainPlan {
             attribute: AttributeLoss::Asymmetric,
             ..plan.loss
         },
+        // With dropout, rounding alone (one thread or two, the processor's vectors) moves the score of a
+        // shorter training between 0.86 and 1.
+        epochs: 40,
         ..plan
     }
 }
@@ -81,7 +84,7 @@ fn the_station_reads_the_attributes_that_the_trainer_reads() {
     let model = exported(&checkpoint, folder.path(), "model");
     let mut detector = loaded(&model).expect("the station takes the model");
     let thresholds = Thresholds {
-        score: 0.05,
+        score: 0.003,
         ..Thresholds::EVALUATION
     };
     detector.set_thresholds(thresholds);
