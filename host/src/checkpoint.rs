@@ -17,7 +17,8 @@ use shared::head::{HeadLevel, HeadSpec, MAX_LEVELS};
 use tch::{Kind, Tensor, nn};
 
 use crate::engine::scaler::GradScaler;
-use crate::model::{Architecture, AttributeHead, Cost, Detector, RegionHead, cost};
+use crate::export::places_of;
+use crate::model::{Architecture, AttributeHead, Cost, Detector, FakeQuantizer, RegionHead, cost};
 use crate::train::TrainPlan;
 use crate::weights::pickle::read_pt;
 
@@ -104,6 +105,10 @@ impl RunState {
         let architecture = &self.plan.architecture;
         seeded(self.plan.seed as i64, || {
             let network = build(store, architecture, &self.head());
+            let network = match self.plan.quantized {
+                true => network.with_fake_quantizer(self.fake_quantizer(store)),
+                false => network,
+            };
             match architecture.attributes {
                 AttributeHead::Roi if !self.schema.is_empty() => {
                     let counts: Vec<u8> = self.value_counts().collect();
@@ -112,6 +117,11 @@ impl RunState {
                 _ => network,
             }
         })
+    }
+
+    fn fake_quantizer(&self, store: &nn::VarStore) -> FakeQuantizer {
+        let places = places_of(self, store).expect("the trainer reads the graph that it writes");
+        FakeQuantizer::new(&store.root(), &places)
     }
 
     /// Parameters and operations of the network.

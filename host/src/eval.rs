@@ -231,7 +231,10 @@ impl Decoder<'_> {
 }
 
 /// The picture on a canvas.
-fn lay(
+///
+/// # Errors
+/// A side outside the limits.
+pub(crate) fn lay(
     picture: &Picture,
     path: &Path,
     kind: FitKind,

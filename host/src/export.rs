@@ -13,13 +13,17 @@ use shared::geometry::Size;
 use shared::head::Thresholds;
 use shared::phantom::{MAX_WHITE_CELLS, PhantomCell, draw_field};
 use shared::pixels::RgbViewMut;
+use tch::nn;
 
-use crate::checkpoint::{Checkpoint, floats, sha256_hex};
+use crate::checkpoint::{Checkpoint, RunState, floats, sha256_hex};
 use crate::eval::Evaluator;
 use crate::model::{AttributeHead, DetectionHead, region_channels};
 use crate::onnx::regions::PREFIX;
-use crate::onnx::{HeadLayers, OnnxError, Yolov5Spec, regions_bytes, yolov5_bytes};
+use crate::onnx::{HeadLayers, OnnxError, Yolov5Spec, regions_bytes, yolov5_bytes, yolov5_graph};
 use crate::picture::Picture;
+use crate::quantize::TRAINED_RANGES;
+use crate::quantize::network::Network;
+use crate::quantize::places::{Place, places};
 use crate::weights::NamedTensors;
 
 /// Seeds and size of the golden fields.
@@ -93,7 +97,13 @@ pub fn contract_of(
 /// # Errors
 /// When a weight is missing or not finite.
 pub fn onnx_of(checkpoint: &Checkpoint, contract: &ModelContract) -> Result<Vec<u8>, OnnxError> {
-    let run = &checkpoint.run;
+    let spec = spec_of(&checkpoint.run);
+    let wanted = |name: &str| !name.starts_with(PREFIX) && !name.starts_with(TRAINED_RANGES);
+    yolov5_bytes(&spec, contract, &tensors_of(checkpoint, wanted)?)
+}
+
+/// The graph of a run's network.
+fn spec_of(run: &RunState) -> Yolov5Spec {
     let head = run.head();
     let architecture = &run.plan.architecture;
     let widths = architecture.widths().map(|c| c as usize);
@@ -107,20 +117,29 @@ pub fn onnx_of(checkpoint: &Checkpoint, contract: &ModelContract) -> Result<Vec<
             n_classes_and_values: head.n_classes + head.n_values(),
         },
     };
-    let spec = Yolov5Spec {
+    Yolov5Spec {
         widths,
         backbone_repeats: [3, 6, 9, 3].map(|n| architecture.repeats(n)),
         neck_repeats: architecture.repeats(3),
         activation: architecture.activation,
         stem: architecture.stem,
         head: layers,
-        fine_outputs: contract.regions().is_some(),
-    };
-    yolov5_bytes(
-        &spec,
-        contract,
-        &tensors_of(checkpoint, |name| !name.starts_with(PREFIX))?,
-    )
+        fine_outputs: architecture.attributes == AttributeHead::Roi,
+    }
+}
+
+/// Where the graph of a run's network, whose variables are in `store`, is quantized.
+pub(crate) fn places_of(run: &RunState, store: &nn::VarStore) -> anyhow::Result<Vec<Place>> {
+    let mut tensors = NamedTensors::new();
+    for (name, variable) in store.variables() {
+        if !name.starts_with(PREFIX) {
+            let shape: Vec<usize> = variable.size().iter().map(|&n| n as usize).collect();
+            // Only names and shapes count.
+            tensors.insert(name, shape, vec![0.0; variable.numel()])?;
+        }
+    }
+    let graph = yolov5_graph(&spec_of(run), run.plan.canvas, &tensors)?;
+    Ok(places(&Network::read(&graph.encode(&[])?)?))
 }
 
 /// The second file of a model whose attributes are read from regions; `None` for others.

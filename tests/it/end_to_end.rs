@@ -92,10 +92,21 @@ pub(crate) fn plan() -> TrainPlan {
         balance: Balance::None,
         autoanchor: false,
         patience: 0,
+        quantized: false,
     }
 }
 
 pub(crate) fn trained(
+    data: &Dataset,
+    plan: TrainPlan,
+    validate_every: usize,
+    out: &Path,
+) -> Checkpoint {
+    trained_from(Start::Nothing, data, plan, validate_every, out)
+}
+
+pub(crate) fn trained_from(
+    start: Start,
     data: &Dataset,
     plan: TrainPlan,
     validate_every: usize,
@@ -111,7 +122,7 @@ pub(crate) fn trained(
         validate_every,
     };
     let stop = AtomicBool::new(false);
-    train(data, plan, Start::Nothing, &options, &stop, |_| ()).expect("training runs");
+    train(data, plan, start, &options, &stop, |_| ()).expect("training runs");
     Checkpoint::load(&last_checkpoint(out)).expect("the checkpoint can be read")
 }
 
@@ -251,12 +262,18 @@ fn a_run_that_was_cut_and_resumed_is_the_run_that_was_not() {
         augmentation: Augmentation::LOW,
         ..plan()
     };
-    cut_and_resumed_is_straight(&data, &plan, folder.path());
+    cut_and_resumed_is_straight(&data, &plan, || Start::Nothing, folder.path());
 }
 
 /// Trains `plan` of four epochs twice, once cut in the third; both end with the same bits.
-pub(crate) fn cut_and_resumed_is_straight(data: &Dataset, plan: &TrainPlan, folder: &Path) {
-    let straight = trained(data, plan.clone(), 1, &made(&folder.join("straight")));
+pub(crate) fn cut_and_resumed_is_straight(
+    data: &Dataset,
+    plan: &TrainPlan,
+    start: impl Fn() -> Start,
+    folder: &Path,
+) {
+    let whole = made(&folder.join("straight"));
+    let straight = trained_from(start(), data, plan.clone(), 1, &whole);
 
     let out = made(&folder.join("cut"));
     let options = TrainOptions {
@@ -269,18 +286,11 @@ pub(crate) fn cut_and_resumed_is_straight(data: &Dataset, plan: &TrainPlan, fold
         validate_every: 1,
     };
     let stop = AtomicBool::new(false);
-    let cut = train(
-        data,
-        plan.clone(),
-        Start::Nothing,
-        &options,
-        &stop,
-        |progress| {
-            if let host::train::Progress::Batch { epoch: 3, .. } = progress {
-                stop.store(true, std::sync::atomic::Ordering::Relaxed);
-            }
-        },
-    );
+    let cut = train(data, plan.clone(), start(), &options, &stop, |progress| {
+        if let host::train::Progress::Batch { epoch: 3, .. } = progress {
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    });
     assert!(
         matches!(cut, Err(host::train::TrainError::Interrupted { epoch: 3 })),
         "{cut:?}"

@@ -11,4 +11,6 @@ mod parity;
 #[cfg(feature = "torch")]
 mod quantized;
 #[cfg(feature = "torch")]
+mod quantized_training;
+#[cfg(feature = "torch")]
 mod regions;

@@ -17,7 +17,7 @@ use crate::end_to_end::relative_difference;
 use crate::heads::{CANVAS, forms, untrained};
 
 /// Canvases of smooth noise, planar.
-fn canvases(n: u32) -> Vec<u8> {
+pub(crate) fn canvases(n: u32) -> Vec<u8> {
     let noise = |at: u32| (at.wrapping_mul(at) / 97) as u8;
     (0..n * 3 * CANVAS.width * CANVAS.height)
         .map(noise)

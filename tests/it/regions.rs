@@ -119,7 +119,7 @@ fn a_cut_run_with_a_region_head_is_the_run_that_was_not() {
         canvas: Size::new(64, 64),
         ..region_plan()
     };
-    cut_and_resumed_is_straight(&data, &plan, folder.path());
+    cut_and_resumed_is_straight(&data, &plan, || Start::Nothing, folder.path());
 }
 
 #[test]

@@ -52,7 +52,12 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let thresholds = args.thresholds.thresholds()?;
     let station = args.gate.is_asked().then(|| args.gate.station());
     let station = station.transpose()?;
-    let checkpoint = Checkpoint::load(&args.weights)?;
+    let mut checkpoint = Checkpoint::load(&args.weights)?;
+    if std::mem::take(&mut checkpoint.run.plan.quantized) {
+        eprintln!(
+            "export: trained for 8 bits, written in floating point; `quantize` writes the 8 bits"
+        );
+    }
     let stem = args.out.file_stem().unwrap_or_default().to_string_lossy();
     let name = args.name.as_deref().unwrap_or(&stem);
     let mut contract = contract_of(&checkpoint, name, &sha256_of(&args.weights)?, thresholds)?;

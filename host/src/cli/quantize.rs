@@ -12,10 +12,11 @@ use super::gate_args::GateArgs;
 use super::say;
 use crate::checkpoint::{Checkpoint, sha256_hex, sha256_of};
 use crate::dataset::{Mode, OpenOptions, Split, is_data_set, open, pictures_of};
+use crate::eval::lay;
 use crate::exit::Usage;
 use crate::export::{contract_of, onnx_of, regions_onnx_of};
 use crate::parity::{Draft, Stage};
-use crate::picture::{Picture, PictureError};
+use crate::picture::Picture;
 use crate::quantize::{
     Canvases, LAYERS_JSON, LAYERS_TEXT, Observer, Options, QuantizeError, Quantized, Ranges,
     WeightBits, markdown, quantize, spaced, trained_ranges, worst_sqnr,
@@ -94,13 +95,18 @@ pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
     let station = args.gate.is_asked().then(|| args.gate.station());
     let station = station.transpose()?;
     let parent = parent_of(&args.weights)?;
+    if args.equalize && !parent.ranges.is_empty() {
+        let found = "--equalize, expected none: the checkpoint was trained with its ranges (--qat)";
+        return Err(Usage(found.to_owned()).into());
+    }
     let contract = crate::quantize::contract_of(&parent.bytes)?;
     let canvases = canvases(args, &contract)?;
     let options = Options {
         observer: args.observer,
         bits: args.weight_bits,
         equalize: args.equalize,
-        correct_bias: !args.no_bias_correction,
+        // The biases of a network trained with its ranges are right as they are.
+        correct_bias: !args.no_bias_correction && parent.ranges.is_empty(),
         float_budget: args.float_budget,
         min_sqnr: args.min_sqnr,
     };
@@ -273,15 +279,7 @@ fn canvases(args: &QuantizeArgs, contract: &ModelContract) -> anyhow::Result<Can
     let mut bytes = Vec::new();
     for path in &pictures(args)? {
         let picture = Picture::open(path)?;
-        let laid = picture.on_canvas(contract.fit, contract.canvas);
-        let (_, canvas) = laid.ok_or_else(|| PictureError {
-            path: path.clone(),
-            reason: format!(
-                "size {}, expected sides of 1 to {}",
-                picture.size,
-                shared::fit::SIDE_MAX
-            ),
-        })?;
+        let (_, canvas) = lay(&picture, path, contract.fit, contract.canvas)?;
         bytes.extend_from_slice(&canvas);
     }
     let place: Vec<String> = args

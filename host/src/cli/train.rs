@@ -15,11 +15,13 @@ use super::{config, say};
 use crate::checkpoint::{Checkpoint, weights_of};
 use crate::dataset::{Split, remove_leaks};
 use crate::device;
+use crate::engine::autocast::AmpChoice;
 use crate::engine::group::{PATIENCE, ProcessGroup};
 use crate::engine::launch::Launch;
 use crate::engine::switches::Switches;
 use crate::exit::Usage;
 use crate::hyper::HyperValues;
+use crate::model::AttributeHead;
 use crate::train::{Ended, Start, TrainOptions, best_checkpoint, last_checkpoint, train};
 
 /// Name of the file of flags in a run's folder.
@@ -44,12 +46,21 @@ pub fn run(mut args: TrainArgs) -> anyhow::Result<()> {
     let out = args.project.join(&name);
     args.name = Some(name);
     let resume = open_run(&out, args.resume, first)?;
+    let float = match &resume {
+        None if args.qat => Some(float_of(&args, group.is_some())?),
+        _ => None,
+    };
+    if let Some(float) = &float {
+        args.keep_network(&float.run.plan);
+        args.amp = AmpChoice::Off;
+    }
     let hyper = args.hyper()?;
     let plan = match &resume {
         Some(checkpoint) => checkpoint.run.plan.clone(),
         None => args.plan(&hyper)?,
     };
-    let tables = resume.as_ref().map(|c| (&c.run.classes, &c.run.schema));
+    let before = resume.as_ref().or(float.as_ref());
+    let tables = before.map(|c| (&c.run.classes, &c.run.schema));
     let mut data = args.data.load(tables)?;
     let leaks = remove_leaks(&mut data)?;
     eprintln!(
@@ -69,10 +80,11 @@ pub fn run(mut args: TrainArgs) -> anyhow::Result<()> {
         validate_every: args.val_period.max(1),
         time_budget: time_budget(args.time_budget)?,
     };
-    let start = match (&args.weights, resume) {
-        (_, Some(checkpoint)) => Start::Resume(Box::new(checkpoint)),
-        (Some(path), None) => Start::Weights(weights_of(path)?),
-        (None, None) => Start::Nothing,
+    let start = match (&args.weights, resume, float) {
+        (_, Some(checkpoint), _) => Start::Resume(Box::new(checkpoint)),
+        (_, None, Some(float)) => Start::Float(Box::new(float)),
+        (Some(path), None, None) => Start::Weights(weights_of(path)?),
+        (None, None, None) => Start::Nothing,
     };
     let stop = stop_flag()?;
     let bar = Bar::new();
@@ -108,6 +120,25 @@ fn time_budget(hours: Option<f64>) -> Result<Option<Duration>, Usage> {
             .map_err(|_| Usage(format!("--time-budget {hours}, expected hours from 0")))
     });
     budget.transpose()
+}
+
+/// The checkpoint that a quantization-aware training goes on from.
+fn float_of(args: &TrainArgs, in_company: bool) -> anyhow::Result<Checkpoint> {
+    let refuse = |found: &str| Err(Usage(format!("--qat: {found}")).into());
+    let Some(path) = &args.weights else {
+        return refuse("expected --weights with a checkpoint of `train`, found none");
+    };
+    if in_company {
+        return refuse("expected one process: each would have ranges of its own");
+    }
+    if !matches!(args.amp, AmpChoice::Auto | AmpChoice::Off) {
+        return refuse("expected --amp off: half precision is coarser than the steps");
+    }
+    let checkpoint = Checkpoint::load(path)?;
+    if checkpoint.run.plan.architecture.attributes == AttributeHead::Roi {
+        return refuse("expected a dense attribute head, found roi");
+    }
+    Ok(checkpoint)
 }
 
 /// `exp`, or with the first number from 2 that is free.

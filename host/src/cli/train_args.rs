@@ -38,6 +38,12 @@ pub struct TrainArgs {
     /// fit is listed and starts from nothing.
     #[arg(long, conflicts_with = "resume")]
     pub weights: Option<PathBuf>,
+    /// Quantization-aware training: go on from the checkpoint in --weights, whose network, canvas,
+    /// classes and attributes are kept, computing with the numbers of its 8-bit form; `quantize` takes
+    /// the ranges from what comes out. A few epochs with a small rate are enough: --epochs 6
+    /// --set lr0=0.001 --set warmup_epochs=0.
+    #[arg(long)]
+    pub qat: bool,
     /// Size of the network: n, s, m, l or x.
     #[arg(long, default_value = "n")]
     pub model: String,
@@ -283,6 +289,25 @@ impl TrainArgs {
             balance: self.balance,
             autoanchor: !self.no_autoanchor,
             patience: self.patience,
+            quantized: self.qat,
         })
+    }
+
+    /// The flags that say what the network and its canvas look like, as they were for `plan`.
+    pub fn keep_network(&mut self, plan: &TrainPlan) {
+        let Architecture {
+            depth,
+            width,
+            activation,
+            stem,
+            detection,
+            attributes,
+        } = plan.architecture;
+        (self.depth, self.width) = (Some(depth), Some(width));
+        (self.activation, self.stem) = (activation, stem);
+        (self.head, self.attributes) = (detection, attributes);
+        self.imgsz = plan.canvas.width;
+        self.stretch = plan.fit == FitKind::Stretch;
+        self.no_autoanchor = true;
     }
 }

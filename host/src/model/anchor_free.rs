@@ -9,6 +9,7 @@ use tch::Tensor;
 use tch::nn::Path;
 
 use super::block::{Conv, Window};
+use super::fake_quantize::Pass;
 use super::predictor::Predictor;
 use super::{Architecture, prior_bias};
 
@@ -78,17 +79,15 @@ impl AnchorFreeHead {
 
     /// # Shapes
     /// `x` `[batch, channels, grid, grid]` of level `index` → `[batch, 5 + classes + values, grid, grid]`.
-    pub(super) fn forward(&self, index: usize, x: &Tensor, train: bool) -> Tensor {
+    pub(super) fn forward(&self, index: usize, x: &Tensor, pass: &Pass<'_>) -> Tensor {
         let level = &self.levels[index];
-        let x = level.stem.forward(x, train);
+        let x = level.stem.forward(x, pass);
         let through = |branch: &[Conv]| {
             let first = x.shallow_clone();
-            branch.iter().fold(first, |y, conv| conv.forward(&y, train))
+            branch.iter().fold(first, |y, conv| conv.forward(&y, pass))
         };
-        let place = level.box_out.forward(&through(&level.box_branch), train);
-        let kind = level
-            .class_out
-            .forward(&through(&level.class_branch), train);
+        let place = level.box_out.forward(&through(&level.box_branch), pass);
+        let kind = level.class_out.forward(&through(&level.class_branch), pass);
         Tensor::cat(&[place, kind], 1)
     }
 }

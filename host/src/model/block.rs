@@ -3,9 +3,10 @@
 //! # Shapes
 //! Everything is `[batch, channels, height, width]`, float32.
 
-use tch::Tensor;
 use tch::nn::{self, Init, Path};
+use tch::{Kind, Tensor};
 
+use super::fake_quantize::Pass;
 use super::{Activation, LEAKY_SLOPE};
 use crate::engine::sync_norm::batch_norm;
 
@@ -17,6 +18,9 @@ const MOMENTUM: f64 = 0.03;
 /// Convolution without bias, batch norm, activation.
 #[derive(Debug)]
 pub(super) struct Conv {
+    /// In YOLOv5's state dict and the exported graph.
+    name: String,
+    window: Window,
     conv: nn::Conv2D,
     bn: nn::BatchNorm,
     activation: Activation,
@@ -65,20 +69,57 @@ impl Conv {
         };
         let bn = nn::batch_norm2d(p / "bn", c_out, norm);
         Self {
+            name: name_of(p),
+            window,
             conv,
             bn,
             activation,
         }
     }
 
-    pub(super) fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let x = batch_norm(&x.apply(&self.conv), &self.bn, EPS, MOMENTUM, train);
-        match self.activation {
+    pub(super) fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Tensor {
+        let x = if pass.is_fake() {
+            let x = self.folded(x, pass);
+            pass.value(format_args!("{}.conv", self.name), x)
+        } else {
+            batch_norm(&x.apply(&self.conv), &self.bn, EPS, MOMENTUM, pass.train)
+        };
+        let x = match self.activation {
             Activation::Silu => x.silu(),
             Activation::Relu => x.relu(),
             Activation::LeakyRelu => x.maximum(&(&x * f64::from(LEAKY_SLOPE))),
-        }
+        };
+        pass.value(format_args!("{}.act", self.name), x)
     }
+
+    /// Convolution and batch norm as the exported graph has them: one convolution, whose weights are
+    /// computed in `f64` and rounded once.
+    fn folded(&self, x: &Tensor, pass: &Pass<'_>) -> Tensor {
+        let affine = |tensor: &Option<Tensor>| {
+            let tensor = tensor.as_ref().expect("the batch norm is built affine");
+            tensor.to_kind(Kind::Double)
+        };
+        let deviation = (self.bn.running_var.to_kind(Kind::Double) + EPS).sqrt();
+        let gain = affine(&self.bn.ws) / deviation;
+        let shift = affine(&self.bn.bs) - &self.bn.running_mean * &gain;
+        let weight = self.conv.ws.to_kind(Kind::Double) * gain.view([-1, 1, 1, 1]);
+        let Window {
+            stride, padding, ..
+        } = self.window;
+        x.conv2d(
+            &pass.weight(weight.to_kind(Kind::Float)),
+            Some(shift.to_kind(Kind::Float)),
+            [stride; 2],
+            [padding; 2],
+            [1; 2],
+            1,
+        )
+    }
+}
+
+/// What the variables in `p` are called by.
+pub(super) fn name_of(p: &Path) -> String {
+    p.components().collect::<Vec<_>>().join(".")
 }
 
 /// PyTorch's default: uniform within one over the root of the fan-in.
@@ -93,6 +134,7 @@ pub(super) fn weight_init(fan_in: i64) -> Init {
 /// 1x1 then 3x3, added to its input where `shortcut`.
 #[derive(Debug)]
 struct Bottleneck {
+    name: String,
     cv1: Conv,
     cv2: Conv,
     shortcut: bool,
@@ -110,21 +152,26 @@ impl Bottleneck {
             )
         };
         Self {
+            name: name_of(p),
             cv1: conv("cv1", 1),
             cv2: conv("cv2", 3),
             shortcut,
         }
     }
 
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let y = self.cv2.forward(&self.cv1.forward(x, train), train);
-        if self.shortcut { x + y } else { y }
+    fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Tensor {
+        let y = self.cv2.forward(&self.cv1.forward(x, pass), pass);
+        match self.shortcut {
+            true => pass.value(format_args!("{}", self.name), x + y),
+            false => y,
+        }
     }
 }
 
 /// Cross-stage block: half of the channels go through bottlenecks, half around them.
 #[derive(Debug)]
 pub(super) struct C3 {
+    name: String,
     cv1: Conv,
     cv2: Conv,
     cv3: Conv,
@@ -147,6 +194,7 @@ impl C3 {
             Conv::new(&(p / name), c_in, c_out, Window::new(1, 1), activation)
         };
         Self {
+            name: name_of(p),
             cv1: pointwise("cv1", c_in, half),
             cv2: pointwise("cv2", c_in, half),
             cv3: pointwise("cv3", 2 * half, c_out),
@@ -154,20 +202,23 @@ impl C3 {
         }
     }
 
-    pub(super) fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let through = self.cv1.forward(x, train);
+    pub(super) fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Tensor {
+        let through = self.cv1.forward(x, pass);
         let through = self
             .bottlenecks
             .iter()
-            .fold(through, |y, b| b.forward(&y, train));
-        let around = self.cv2.forward(x, train);
-        self.cv3.forward(&Tensor::cat(&[through, around], 1), train)
+            .fold(through, |y, b| b.forward(&y, pass));
+        let around = self.cv2.forward(x, pass);
+        let both = Tensor::cat(&[through, around], 1);
+        let both = pass.value(format_args!("{}.cat", self.name), both);
+        self.cv3.forward(&both, pass)
     }
 }
 
 /// Spatial pyramid: three chained 5x5 max-pools beside their input.
 #[derive(Debug)]
 pub(super) struct Sppf {
+    name: String,
     cv1: Conv,
     cv2: Conv,
 }
@@ -179,19 +230,21 @@ impl Sppf {
             Conv::new(&(p / name), c_in, c_out, Window::new(1, 1), activation)
         };
         Self {
+            name: name_of(p),
             cv1: pointwise("cv1", c_in, half),
             cv2: pointwise("cv2", half * 4, c_out),
         }
     }
 
-    pub(super) fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+    pub(super) fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Tensor {
         let pool = |x: &Tensor| x.max_pool2d([5, 5], [1, 1], [2, 2], [1, 1], false);
-        let x = self.cv1.forward(x, train);
+        let x = self.cv1.forward(x, pass);
         let (once, twice, thrice);
         once = pool(&x);
         twice = pool(&once);
         thrice = pool(&twice);
-        self.cv2
-            .forward(&Tensor::cat(&[x, once, twice, thrice], 1), train)
+        let all = Tensor::cat(&[x, once, twice, thrice], 1);
+        let all = pass.value(format_args!("{}.cat", self.name), all);
+        self.cv2.forward(&all, pass)
     }
 }

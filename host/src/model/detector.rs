@@ -6,6 +6,7 @@ use tch::{Kind, Tensor};
 
 use super::anchor_free::AnchorFreeHead;
 use super::block::{C3, Conv, Sppf, Window};
+use super::fake_quantize::{FakeQuantizer, Pass, RangePhase};
 use super::predictor::Predictor;
 use super::{Architecture, DetectionHead, RegionHead, Stem, prior_bias};
 
@@ -35,6 +36,7 @@ pub struct Detector {
     regions: Option<RegionHead>,
     /// The regions' loss does not reach the backbone.
     fine_detached: bool,
+    fake_quantizer: Option<FakeQuantizer>,
 }
 
 /// Layer 24.
@@ -72,6 +74,22 @@ impl Detector {
             heads,
             regions: None,
             fine_detached: false,
+            fake_quantizer: None,
+        }
+    }
+
+    /// The same network computing with the numbers of its quantized form.
+    pub fn with_fake_quantizer(self, fake_quantizer: FakeQuantizer) -> Self {
+        Self {
+            fake_quantizer: Some(fake_quantizer),
+            ..self
+        }
+    }
+
+    /// What becomes of a fake-quantized network's ranges from now on; nothing for others.
+    pub fn set_range_phase(&mut self, phase: RangePhase) {
+        if let Some(fake) = &mut self.fake_quantizer {
+            fake.set_phase(phase);
         }
     }
 
@@ -108,29 +126,35 @@ impl Detector {
     /// # Shapes
     /// canvases `[batch, 3, side, side]` (0..=1) → see [`Outputs`].
     pub fn forward(&self, canvases: &Tensor, train: bool) -> Outputs {
+        let pass = Pass::new(train, self.fake_quantizer.as_ref());
         let mut outputs: Vec<Tensor> = Vec::with_capacity(self.layers.len());
-        for layer in &self.layers {
+        for (index, layer) in self.layers.iter().enumerate() {
             let x = outputs.last().unwrap_or(canvases);
             let y = match layer {
-                Layer::Conv(conv) => conv.forward(x, train),
-                Layer::C3(block) => block.forward(x, train),
-                Layer::Sppf(block) => block.forward(x, train),
+                Layer::Conv(conv) => conv.forward(x, &pass),
+                Layer::C3(block) => block.forward(x, &pass),
+                Layer::Sppf(block) => block.forward(x, &pass),
                 Layer::Upsample => {
                     let (_, _, height, width) = x.size4().expect("features have four dimensions");
                     x.upsample_nearest2d([2 * height, 2 * width], None, None)
                 }
-                Layer::Concat(other) => Tensor::cat(&[x, &outputs[*other]], 1),
+                Layer::Concat(other) => {
+                    let both = Tensor::cat(&[x, &outputs[*other]], 1);
+                    pass.value(format_args!("model.{index}"), both)
+                }
                 Layer::Nothing => x.shallow_clone(),
             };
             outputs.push(y);
         }
         let inputs = HEAD_INPUTS.iter().map(|&layer| &outputs[layer]).enumerate();
         let head = |(level, x): (usize, &Tensor)| match &self.heads {
-            Heads::Anchor(levels) => levels[level].forward(x, train),
-            Heads::AnchorFree(levels) => levels.forward(level, x, train),
+            Heads::Anchor(levels) => levels[level].forward(x, &pass),
+            Heads::AnchorFree(levels) => levels.forward(level, x, &pass),
         };
+        let heads = inputs.map(head).collect();
+        pass.end();
         Outputs {
-            heads: inputs.map(head).collect(),
+            heads,
             fine: FINE_MAPS.map(|layer| match self.fine_detached {
                 true => outputs[layer].detach(),
                 false => outputs[layer].shallow_clone(),

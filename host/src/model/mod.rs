@@ -5,6 +5,7 @@ mod architecture;
 mod block;
 mod cost;
 mod detector;
+mod fake_quantize;
 mod predictor;
 mod roi;
 
@@ -13,6 +14,7 @@ use shared::head::HeadSpec;
 pub use architecture::{Activation, Architecture, AttributeHead, DetectionHead, LEAKY_SLOPE, Stem};
 pub use cost::{Cost, cost};
 pub use detector::{Detector, Outputs, channels_last, scaled};
+pub use fake_quantize::{FakeQuantizer, RangePhase};
 pub use roi::{PlacedRegion, RegionHead, region_channels, roi_align};
 
 /// Side in pixels that the default prior boxes were made for.

@@ -1,9 +1,10 @@
 //! The last 1x1 convolution of a head, whose attribute channels may be cut off from the features.
 
-use tch::nn::{self, ModuleT, Path};
+use tch::nn::{self, Path};
 use tch::{Kind, Tensor};
 
 use super::block::weight_init;
+use super::fake_quantize::Pass;
 
 /// A 1x1 convolution with bias and no activation.
 #[derive(Debug)]
@@ -42,13 +43,13 @@ impl Predictor {
         self.detached = Some(mask.to_kind(Kind::Bool).to_device(self.conv.ws.device()));
     }
 
-    pub(super) fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let y = self.conv.forward_t(x, train);
+    pub(super) fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Tensor {
+        let weight = pass.weight(self.conv.ws.shallow_clone());
+        let bias = self.conv.bs.as_ref();
+        let answer = |x: &Tensor| x.conv2d(&weight, bias, [1; 2], [0; 2], [1; 2], 1);
+        let y = answer(x);
         match &self.detached {
-            Some(mask) if train => {
-                let alone = self.conv.forward_t(&x.detach(), train);
-                alone.where_self(mask, &y)
-            }
+            Some(mask) if pass.train => answer(&x.detach()).where_self(mask, &y),
             _ => y,
         }
     }

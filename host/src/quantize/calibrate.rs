@@ -77,7 +77,7 @@ pub fn spaced(of: usize, n: usize) -> impl Iterator<Item = usize> {
 pub type Ranges = BTreeMap<String, [f32; 2]>;
 
 /// Beginning of the name under which a checkpoint keeps a range that it was trained with.
-const TRAINED: &str = "quant.range.";
+pub const TRAINED_RANGES: &str = "quant.range.";
 
 /// Ranges that a checkpoint was trained with; none unless it was trained for 8 bits.
 ///
@@ -85,7 +85,7 @@ const TRAINED: &str = "quant.range.";
 /// A range that is not two finite numbers in ascending order.
 pub fn trained_ranges(checkpoint: &Checkpoint) -> Result<Ranges, QuantizeError> {
     let of = |(name, tensor): (&String, &Tensor)| {
-        let value = name.strip_prefix(TRAINED)?.to_owned();
+        let value = name.strip_prefix(TRAINED_RANGES)?.to_owned();
         let range = match floats(tensor)[..] {
             [lo, hi] if lo.is_finite() && hi.is_finite() && lo <= hi => Ok((value, [lo, hi])),
             ref other => Err(foreign(name, "two ascending numbers", format!("{other:?}"))),

@@ -23,11 +23,11 @@ mod tests;
 
 use crate::onnx::OnnxError;
 
-pub use calibrate::{Canvases, Ranges, spaced, trained_ranges};
+pub use calibrate::{Canvases, Ranges, TRAINED_RANGES, spaced, trained_ranges};
 pub use error::{HeadError, worst_sqnr};
 pub use model::{Options, Quantized, contract_of, quantize};
 pub use observe::Observer;
-pub use rewrite::WeightBits;
+pub use rewrite::{Params, WeightBits};
 pub use sensitivity::{LAYERS_JSON, LAYERS_TEXT, LayerCost, markdown};
 
 /// Why a model cannot be quantized.

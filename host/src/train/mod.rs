@@ -8,6 +8,7 @@ mod plan;
 #[cfg(test)]
 mod processes;
 mod progress;
+mod ranges;
 mod regions;
 mod run;
 mod start;

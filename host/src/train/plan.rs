@@ -55,6 +55,10 @@ pub struct TrainPlan {
     pub autoanchor: bool,
     /// Epochs without a better one after which training ends; 0 = never.
     pub patience: usize,
+    /// The network computes with the numbers of its quantized form (fake quantization); begun from
+    /// [`Start::Float`], by one process.
+    #[serde(default)]
+    pub quantized: bool,
 }
 
 /// How attributes are learned.
@@ -129,6 +133,8 @@ pub enum Start {
     Nothing,
     /// The weights of another run, where they fit.
     Weights(BTreeMap<String, Tensor>),
+    /// A network in floating point that goes on fake-quantized, with its prior boxes.
+    Float(Box<Checkpoint>),
     /// The last checkpoint of this run.
     Resume(Box<Checkpoint>),
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tch::{Tensor, nn};
 
 use super::machine::{Machine, Stepped};
+use super::ranges;
 use super::regions::Taught;
 use super::start::{class_weights_of, state_of};
 use super::together::Together;
@@ -23,6 +24,7 @@ use crate::loader::{Batch, EpochPlan, Loader};
 use crate::loss::{Given, LossParts, LossTerms, Regions};
 use crate::model::Detector;
 use crate::optim::{Ema, Pace, Sgd};
+use crate::quantize::TRAINED_RANGES;
 use crate::validate::{Validation, validate};
 
 /// Batches with a loss or gradient that is no number, after which training stops.
@@ -92,6 +94,15 @@ impl<'a> Run<'a> {
                 if !unfit.is_empty() {
                     tell(Progress::Unfit { weights: &unfit });
                 }
+                Ema::new(&store)
+            }
+            Start::Float(from) => {
+                let left = checkpoint::fill_where_fitting(&store, &from.ema);
+                if let Some(name) = left.iter().find(|name| !name.starts_with(TRAINED_RANGES)) {
+                    let reason = format!("weight {name:?} does not fit or is missing");
+                    return Err(CheckpointError::Weights(reason).into());
+                }
+                ranges::measure(&mut network, data, &state.plan, options.device)?;
                 Ema::new(&store)
             }
             Start::Resume(from) => {
@@ -189,6 +200,8 @@ impl<'a> Run<'a> {
         let plan = self.state.plan.clone();
         let rank = self.machine.together.rank();
         self.dropout = Rng::new(plan.seed, epoch as u64, DROPOUT_STREAM - rank as u64);
+        self.network
+            .set_range_phase(ranges::phase_of(epoch, plan.epochs));
         let mut augmentation = plan.augmentation;
         if epoch + plan.close_mosaic >= plan.epochs {
             augmentation.mosaic = 0.0;

@@ -28,7 +28,10 @@ pub(super) fn state_of(
         let name = data.name.clone();
         return Err(TrainError::NoAttributes { name });
     }
-    let levels = levels_of(data, &plan, tell);
+    let levels = match start {
+        Start::Float(from) => from.run.levels.clone(),
+        _ => levels_of(data, &plan, tell),
+    };
     Ok(RunState {
         version: RunState::version(),
         software: format!("leuko-host {}", env!("CARGO_PKG_VERSION")),
