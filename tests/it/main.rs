@@ -14,3 +14,4 @@ mod quantized;
 mod quantized_training;
 #[cfg(feature = "torch")]
 mod regions;
+mod shipped;

@@ -1,10 +1,15 @@
 //! Small quantized graphs, computed by the steps and by tract's own float operators.
 
+use prost::Message;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
 use tract_onnx::pb::{TypeProto, ValueInfoProto, tensor_shape_proto, type_proto};
 
 use super::*;
+use crate::fixture::{TINY, and_contract};
+use crate::model::ModelFile;
+use crate::network::{HeadBuffers, Network};
+use crate::tract::TractNetwork;
 
 /// A graph under construction; its input is a canvas of 3 x 12 x 14 bytes.
 struct Builder {
@@ -16,11 +21,15 @@ const CANVAS: [i64; 4] = [1, 3, 12, 14];
 
 impl Builder {
     fn new() -> Self {
+        Self::on(&CANVAS)
+    }
+
+    fn on(canvas: &[i64; 4]) -> Self {
         let mut graph = GraphProto {
             name: "g".to_owned(),
             ..GraphProto::default()
         };
-        graph.input.push(value("images", DataType::Uint8, &CANVAS));
+        graph.input.push(value("images", DataType::Uint8, canvas));
         let mut builder = Self { graph, random: 7 };
         builder.dequantize("images", "x", 1.0 / 255.0, 0);
         builder
@@ -148,13 +157,8 @@ impl Builder {
         });
     }
 
-    /// Outputs of tract's own operators and of the steps, and what the pass says.
-    fn run(self) -> (Vec<Tensor>, Vec<Tensor>, Integers) {
-        let canvas: Vec<u8> = (0..CANVAS.iter().product())
-            .map(|at: i64| (at * 89 % 256) as u8)
-            .collect();
-        let canvas = Tensor::from_shape(&CANVAS.map(|side| side as usize), &canvas).unwrap();
-        let mut proto = ModelProto {
+    fn model(self) -> ModelProto {
+        ModelProto {
             ir_version: 8,
             graph: Some(self.graph),
             opset_import: vec![OperatorSetIdProto {
@@ -162,7 +166,16 @@ impl Builder {
                 version: 13,
             }],
             ..ModelProto::default()
-        };
+        }
+    }
+
+    /// Outputs of tract's own operators and of the steps, and what the pass says.
+    fn run(self) -> (Vec<Tensor>, Vec<Tensor>, Integers) {
+        let canvas: Vec<u8> = (0..CANVAS.iter().product())
+            .map(|at: i64| (at * 89 % 256) as u8)
+            .collect();
+        let canvas = Tensor::from_shape(&CANVAS.map(|side| side as usize), &canvas).unwrap();
+        let mut proto = self.model();
         let own = outputs(onnx().model_for_proto_model(&proto).unwrap(), &canvas);
         let plan = rewrite(proto.graph.as_mut().unwrap(), &int8::available(), None);
         let mut model = onnx().model_for_proto_model(&proto).unwrap();
@@ -370,4 +383,96 @@ fn a_model_in_floating_point_is_left_alone() {
     let (own, steps, report) = b.run();
     assert_eq!(own, steps);
     assert_eq!((report.count(), report.of()), (0, 1));
+}
+
+/// A quantized network with the heads that the contract of the tiny model promises.
+fn small_quantized_file() -> Vec<u8> {
+    let mut b = Builder::on(&[1, 3, 320, 320]);
+    let mut from = ("x".to_owned(), 1.0 / 255.0, 3);
+    for (at, stride) in [2, 4, 8, 16, 32].into_iter().enumerate() {
+        let (down, relu) = (format!("down.{at}"), format!("relu.{at}"));
+        b.conv(&from.0, from.1, [8, from.2, 3], 2, &down);
+        b.node("Relu", &[&down], &relu);
+        b.quantize(&relu, 0.02, 0);
+        from = (format!("{relu}.d"), 0.02, 8);
+        if stride >= 8 {
+            let head = format!("head.{stride}");
+            b.conv(&from.0, from.1, [41, 8, 1], 1, &head);
+            b.output(&head);
+        }
+    }
+    let tiny = ModelFile::from_bytes("tiny.onnx", TINY.to_vec());
+    let contract = TractNetwork::load(&tiny).unwrap().contract().clone();
+    let contract = serde_json::to_string(&contract).unwrap();
+    and_contract(&b.model().encode_to_vec(), &contract)
+}
+
+#[test]
+fn a_flipped_bit_in_a_quantized_file_is_refused_or_harmless() {
+    let bytes = small_quantized_file();
+    let load = |bytes: &[u8]| TractNetwork::load(&ModelFile::from_bytes("m", bytes.to_vec()));
+    let whole = load(&bytes).expect("the file is sound");
+    assert_eq!(whole.integers().map(|integers| integers.count()), Some(8));
+    let canvas = vec![200; 3 * 320 * 320];
+    let mut loaded = 0;
+    // A prime, so that every kind of field is met.
+    for at in (0..bytes.len()).step_by(43) {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 1 << (at % 8);
+        if let Ok(mut network) = load(&bytes) {
+            let mut heads = HeadBuffers::new(network.contract());
+            let _ = network.run(&canvas, &mut heads);
+            loaded += 1;
+        }
+    }
+    assert!(loaded > 20, "{loaded}");
+}
+
+#[test]
+fn numbers_that_make_no_sense_leave_a_convolution_in_floating_point() {
+    let with = |change: &dyn Fn(&mut GraphProto)| {
+        let mut b = Builder::new();
+        b.conv("x", 1.0 / 255.0, [8, 3, 3], 1, "first");
+        b.quantize("first", 0.02, 128);
+        b.conv("first.d", 0.02, [4, 8, 3], 1, "last");
+        b.output("last");
+        let mut proto = b.model();
+        let graph = proto.graph.as_mut().unwrap();
+        change(graph);
+        let report = rewrite(graph, &int8::available(), None).report;
+        (report.count(), report.of())
+    };
+    let raw = |name: &'static str, bytes: Vec<u8>| {
+        move |graph: &mut GraphProto| {
+            let tensor = graph.initializer.iter_mut().find(|t| t.name == name);
+            tensor.unwrap().raw_data = bytes.clone();
+        }
+    };
+    let scale = |scale: f32| scale.to_le_bytes().to_vec();
+    let scales = |scale: f32| scale.to_le_bytes().repeat(4);
+    assert_eq!(with(&|_| ()), (2, 2));
+    for bad in [0.0, -0.02, f32::NAN, f32::INFINITY] {
+        // The scale of the value between them: the first gives its sums in floats, the second reads no bytes.
+        assert_eq!(with(&raw("first.scale", scale(bad))), (1, 2), "{bad}");
+    }
+    for bad in [f32::NAN, f32::INFINITY, 1e38] {
+        assert_eq!(with(&raw("last.w.scale", scales(bad))), (1, 2), "{bad}");
+    }
+    assert_eq!(with(&raw("last.w.scale", vec![0; 3])), (1, 2), "cut short");
+    assert_eq!(with(&raw("last.w.zero", vec![1; 4])), (1, 2), "off centre");
+    assert_eq!(with(&raw("last.w", vec![0; 5])), (1, 2), "cut short");
+    let window = |name: &'static str, sides: &'static [i64]| {
+        move |graph: &mut GraphProto| {
+            let node = graph.node.iter_mut().find(|node| node.name == "last");
+            node.unwrap().attribute.push(ints(name, sides));
+        }
+    };
+    assert_eq!(with(&window("dilations", &[2, 2])), (1, 2));
+    let stride = |graph: &mut GraphProto| {
+        let node = graph.node.iter_mut().find(|node| node.name == "last");
+        let attributes = &mut node.unwrap().attribute;
+        let strides = attributes.iter_mut().find(|a| a.name == "strides");
+        strides.unwrap().ints = vec![0, -1];
+    };
+    assert_eq!(with(&stride), (1, 2));
 }
