@@ -185,8 +185,25 @@ prop_compose! {
     }
 }
 
+/// Fewer under emulation.
+fn case_count() -> u32 {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    asked.map_or(400, |asked| asked.parse().expect("a number of cases"))
+}
+
+/// Where the processor is known (`edge/int8/aarch64`), it is said which kernels must be tested.
+#[test]
+fn the_kernels_of_the_processor_are_there_and_the_scalar_one_always() {
+    let names: Vec<&str> = available().iter().map(Kernel::name).collect();
+    println!("kernels: {}", names.join(", "));
+    assert_eq!(names.last(), Some(&"scalar"));
+    if let Ok(expected) = std::env::var("INT8_EXPECT_KERNELS") {
+        assert_eq!(names.join(","), expected);
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(case_count()))]
 
     #[test]
     fn every_kernel_gives_the_integers_of_the_formula(case in cases()) {

@@ -455,7 +455,7 @@ fn numbers_that_make_no_sense_leave_a_convolution_in_floating_point() {
         // The scale of the value between them: the first gives its sums in floats, the second reads no bytes.
         assert_eq!(with(&raw("first.scale", scale(bad))), (1, 2), "{bad}");
     }
-    for bad in [f32::NAN, f32::INFINITY, 1e38] {
+    for bad in [f32::NAN, f32::INFINITY] {
         assert_eq!(with(&raw("last.w.scale", scales(bad))), (1, 2), "{bad}");
     }
     assert_eq!(with(&raw("last.w.scale", vec![0; 3])), (1, 2), "cut short");
