@@ -8,9 +8,10 @@ Reads OUT/edge, writes OUT/onnxruntime (default optimizations: what a user gets,
 onnx_parity.py describes. stdout has a line for each pair of the three: signal to noise over all pictures,
 dB, the largest difference, and the share of equal values.
 
-The two of ONNX Runtime are no equals either: where a sum falls on the edge between two 8-bit values its
-rounding differs, and what follows differs with it. So the yardstick is ONNX Runtime itself. Exit: 0 the
-station is as near to ONNX Runtime, within MARGIN_DB, as ONNX Runtime without optimizations is; 4 not.
+The two of ONNX Runtime are no equals: where a sum falls on the edge between two 8-bit values its rounding
+differs, and what follows differs with it; the line of that pair says how much. The station computes the integers
+of the first: its heads differ by float rounding alone. Exit: 0 the station is SAME_DB or more from ONNX Runtime
+with its default optimizations; 4 not.
 """
 
 import json
@@ -27,7 +28,7 @@ LEVELS = {
 }
 
 PAIRS = [("edge", "onnxruntime"), ("edge", "plain"), ("plain", "onnxruntime")]
-MARGIN_DB = 1.0
+SAME_DB = 100.0
 
 
 def session(model, level):
@@ -81,9 +82,9 @@ def main():
         flat[name] = joined(theirs)
     print("heads\tagainst\tdB\tlargest difference\tequal values")
     ratios = [print_pair(flat, *pair) for pair in PAIRS]
-    near = ratios[0] >= ratios[2] - MARGIN_DB
+    near = ratios[0] >= SAME_DB
     if not near:
-        said = f"station {ratios[0]:.1f} dB from {PAIRS[0][1]}, expected at least {ratios[2] - MARGIN_DB:.1f}"
+        said = f"station {ratios[0]:.1f} dB from {PAIRS[0][1]}, expected at least {SAME_DB:.0f}"
         print(f"int8-parity: {said}", file=sys.stderr)
     return 0 if near else 4
 
