@@ -92,6 +92,7 @@ pub(crate) fn plan() -> TrainPlan {
         balance: Balance::None,
         autoanchor: false,
         patience: 0,
+        repeat: Vec::new(),
         quantized: false,
     }
 }

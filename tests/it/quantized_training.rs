@@ -116,6 +116,7 @@ fn quantized_plan(epochs: usize) -> TrainPlan {
             lr0: 0.002,
             ..plan.schedule
         },
+        repeat: Vec::new(),
         quantized: true,
         ..plan
     }

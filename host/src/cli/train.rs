@@ -68,6 +68,15 @@ pub fn run(mut args: TrainArgs) -> anyhow::Result<()> {
         leaks.equal.len() + leaks.near.len()
     );
     data.samples.retain(|sample| sample.split != Split::Test);
+    for repeat in &plan.repeat {
+        if !data.samples.iter().any(|sample| repeat.holds(sample)) {
+            let folder = repeat.folder.display();
+            return Err(Usage(format!(
+                "--repeat {folder}: none of the pictures lies there"
+            ))
+            .into());
+        }
+    }
     if resume.is_none() && first {
         write_args(&out, &args, &hyper)?;
     }

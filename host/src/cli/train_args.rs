@@ -15,7 +15,7 @@ use crate::hyper::{Hyper, HyperValues};
 use crate::loss::{AttributeLoss, LossOptions};
 use crate::model::{Activation, Architecture, AttributeHead, DetectionHead, Stem};
 use crate::optim::Schedule;
-use crate::train::{AttributePlan, Balance, TrainPlan};
+use crate::train::{AttributePlan, Balance, Repeat, TrainPlan};
 
 /// Folder of the runs unless another is named.
 pub(super) const PROJECT: &str = "runs/train";
@@ -103,6 +103,10 @@ pub struct TrainArgs {
     /// Rare classes: seen more often (repeat), weigh more in the loss (weights), or as they come (none).
     #[arg(long, value_enum, default_value = "none")]
     pub balance: Balance,
+    /// Show the pictures below a folder this many times an epoch, 1 or more: a small data set beside a
+    /// large one; may be given several times.
+    #[arg(long, value_name = "FOLDER=TIMES")]
+    pub repeat: Vec<String>,
     /// Keep the family's prior boxes, however badly they fit the cells.
     #[arg(long, visible_alias = "noautoanchor")]
     pub no_autoanchor: bool,
@@ -227,6 +231,24 @@ impl TrainArgs {
         })
     }
 
+    fn repeats(&self) -> Result<Vec<Repeat>, Usage> {
+        let parsed = |text: &String| {
+            let (folder, times) = text.rsplit_once('=')?;
+            let times = times.parse().ok().filter(|n| (1.0..=1000.0).contains(n))?;
+            let folder = PathBuf::from(folder);
+            Some(Repeat { folder, times })
+        };
+        let refuse = |text: &String| {
+            Usage(format!(
+                "--repeat {text:?}, expected FOLDER=TIMES, 1 to 1000"
+            ))
+        };
+        self.repeat
+            .iter()
+            .map(|text| parsed(text).ok_or_else(|| refuse(text)))
+            .collect()
+    }
+
     /// Where fitted pictures are kept.
     pub fn cache_plan(&self) -> CachePlan {
         let bytes = self.cache_mb << 20;
@@ -287,6 +309,7 @@ impl TrainArgs {
                 regions_max: self.attr_regions.max(1),
             },
             balance: self.balance,
+            repeat: self.repeats()?,
             autoanchor: !self.no_autoanchor,
             patience: self.patience,
             quantized: self.qat,
@@ -309,5 +332,33 @@ impl TrainArgs {
         self.imgsz = plan.canvas.width;
         self.stretch = plan.fit == FitKind::Stretch;
         self.no_autoanchor = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn repeats(text: &str) -> Result<Vec<Repeat>, Usage> {
+        let argv = ["leuko-host", "train", "--data", "x", "--repeat", text];
+        match Cli::try_parse_from(argv).expect("flags").command {
+            Command::Train(args) => args.repeats(),
+            _ => unreachable!("train was asked for"),
+        }
+    }
+
+    #[test]
+    fn a_small_data_set_is_repeated_and_what_is_no_number_of_times_refused() {
+        let (folder, times) = (PathBuf::from("sets/a=b"), 2.5);
+        let parsed = repeats("sets/a=b=2.5").expect("a folder and a number");
+        assert_eq!(parsed, [Repeat { folder, times }]);
+        for text in ["bccd", "bccd=", "bccd=0.5", "bccd=many", "bccd=inf"] {
+            let error = repeats(text).expect_err(text).0;
+            let expected = format!("--repeat {text:?}, expected FOLDER=TIMES, 1 to 1000");
+            assert_eq!(error, expected);
+        }
     }
 }

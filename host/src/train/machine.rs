@@ -63,7 +63,7 @@ impl Machine {
         network: &Detector,
         canvases: &Tensor,
     ) -> Result<Outputs, EngineError> {
-        let canvases = scaled(&channels_last(&self.on_device(canvases)));
+        let canvases = scaled(&channels_last(&canvases.to_device(self.device)));
         let together = &self.together;
         let run = || together.forward(|| network.forward(&canvases, true));
         let outputs = self.precision.run(self.device, run)??;
@@ -72,16 +72,6 @@ impl Machine {
             heads: outputs.heads.into_iter().map(single).collect(),
             fine: outputs.fine.map(single),
         })
-    }
-
-    /// To a card without waiting: from pinned memory it copies while this side goes on.
-    fn on_device(&self, canvases: &Tensor) -> Tensor {
-        if self.device.is_cuda() {
-            let pinned = canvases.pin_memory(self.device);
-            pinned.to_device_(self.device, canvases.kind(), true, false)
-        } else {
-            canvases.to_device(self.device)
-        }
     }
 
     /// Adds the gradients of a loss.

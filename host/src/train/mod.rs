@@ -27,7 +27,7 @@ use run::Run;
 
 pub use error::TrainError;
 pub use journal::{EpochRow, Journal};
-pub use plan::{AttributePlan, Balance, Ended, Start, TrainOptions, TrainPlan};
+pub use plan::{AttributePlan, Balance, Ended, Repeat, Start, TrainOptions, TrainPlan};
 pub use progress::Progress;
 pub(crate) use regions::Taught;
 
@@ -169,20 +169,23 @@ fn ends_early(
         .then_some(Ended::TimeIsUp)
 }
 
-/// The training pictures, rare ones repeated where the plan says so.
+/// The training pictures, rare ones and those of small sets repeated where the plan says so.
 fn loader_of<'a>(
     samples: &[&'a Sample],
     data: &Dataset,
     plan: &TrainPlan,
     options: &TrainOptions,
 ) -> Loader<'a> {
-    let factors = (plan.balance == Balance::Repeat)
-        .then(|| repeat_factors(samples, data.classes.len(), RARE_BELOW));
-    let loader = Loader::new(samples.to_vec(), plan.fit, plan.canvas, &options.cache);
-    match factors {
-        Some(factors) => loader.repeated(&factors),
-        None => loader,
+    let mut factors = match plan.balance {
+        Balance::Repeat => repeat_factors(samples, data.classes.len(), RARE_BELOW),
+        Balance::None | Balance::Weights => vec![1.0; samples.len()],
+    };
+    for (factor, sample) in factors.iter_mut().zip(samples) {
+        let repeats = plan.repeat.iter().filter(|repeat| repeat.holds(sample));
+        *factor *= repeats.map(|repeat| repeat.times).product::<f64>();
     }
+    let loader = Loader::new(samples.to_vec(), plan.fit, plan.canvas, &options.cache);
+    loader.repeated(&factors)
 }
 
 fn unwritten((path, source): (PathBuf, std::io::Error)) -> TrainError {

@@ -13,6 +13,7 @@ use tch::{Device, Tensor};
 use crate::augment::Augmentation;
 use crate::cache::CachePlan;
 use crate::checkpoint::Checkpoint;
+use crate::dataset::Sample;
 use crate::engine::autocast::AmpChoice;
 use crate::engine::group::ProcessGroup;
 use crate::loss::{LossOptions, LossWeights};
@@ -51,6 +52,9 @@ pub struct TrainPlan {
     pub amp: AmpChoice,
     /// What is done for rare classes.
     pub balance: Balance,
+    /// Folders whose pictures are shown more often.
+    #[serde(default)]
+    pub repeat: Vec<Repeat>,
     /// New prior boxes where the family's fit the cells badly.
     pub autoanchor: bool,
     /// Epochs without a better one after which training ends; 0 = never.
@@ -90,6 +94,23 @@ pub enum Balance {
     Repeat,
     /// Rare classes weigh more in the loss.
     Weights,
+}
+
+/// A folder whose pictures are shown more often: a small data set beside a large one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repeat {
+    /// Beginning of the pictures' paths, as they were given.
+    pub folder: PathBuf,
+    /// How often in an epoch, 1 or more.
+    pub times: f64,
+}
+
+impl Repeat {
+    /// Whether the picture lies in the folder.
+    pub fn holds(&self, sample: &Sample) -> bool {
+        sample.image.starts_with(&self.folder)
+    }
 }
 
 /// How a training came to its end.

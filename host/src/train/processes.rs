@@ -67,6 +67,7 @@ fn plan(detection: DetectionHead, batch: usize) -> TrainPlan {
         balance: Balance::Weights,
         autoanchor: false,
         patience: 0,
+        repeat: Vec::new(),
         quantized: false,
     }
 }

@@ -34,6 +34,7 @@ pub(crate) fn plan() -> TrainPlan {
         balance: crate::train::Balance::None,
         autoanchor: false,
         patience: 0,
+        repeat: Vec::new(),
         quantized: false,
     }
 }
