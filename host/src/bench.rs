@@ -11,6 +11,7 @@ use tch::{Cuda, Device, Tensor, nn};
 
 use crate::assign::Target;
 use crate::checkpoint::{CheckpointError, build, seeded};
+use crate::engine::EngineError;
 use crate::loss::{Given, LossOptions, LossWeights, loss};
 use crate::model::{Architecture, Detector, channels_last, scaled};
 use crate::optim::{Ema, Pace, Schedule, Sgd};
@@ -144,7 +145,10 @@ impl Bench {
     }
 
     /// One training step on the batch; the loss that was differentiated, and the times.
-    pub fn train_step(&mut self) -> (f64, StepTimes) {
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn train_step(&mut self) -> Result<(f64, StepTimes), EngineError> {
         let device = self.workload.device;
         let (canvases, input) = timed(device, || {
             scaled(&channels_last(&self.canvases.to_device(device)))
@@ -164,10 +168,11 @@ impl Bench {
             loss(&given, &outputs.heads, &weights).total()
         });
         let ((), backward) = timed(device, || total.backward());
-        let ((), optimizer) = timed(device, || {
-            self.sgd.step(&PACE, GRADIENT_NORM_MAX);
-            self.ema.update(&self.store);
+        let (stepped, optimizer) = timed(device, || {
+            self.sgd.step(&PACE, GRADIENT_NORM_MAX)?;
+            self.ema.update(&self.store)
         });
+        stepped?;
         let times = StepTimes {
             input,
             forward,
@@ -175,7 +180,7 @@ impl Bench {
             backward,
             optimizer,
         };
-        (total.double_value(&[]), times)
+        Ok((total.double_value(&[]), times))
     }
 
     /// Time of one canvas through the network, gradients off.
@@ -251,7 +256,7 @@ mod tests {
         });
         let mut losses = Vec::new();
         for _ in 0..4 {
-            let (loss, times) = bench.train_step();
+            let (loss, times) = bench.train_step().expect("a step");
             assert!(times.forward > Duration::ZERO && times.sum() > times.backward);
             losses.push(loss);
         }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use tch::{Tensor, nn};
 
+use crate::engine::{EngineError, lists};
+
 /// How fast and how long.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,121 +104,119 @@ impl Schedule {
     }
 }
 
-struct Group {
+struct Variable {
     parameter: Tensor,
     is_bias: bool,
-    decay: f64,
+    /// Convolution weights do.
+    decays: bool,
     momentum: Option<Tensor>,
 }
 
 /// The optimizer: convolution weights decay, batch norm and biases do not.
 pub struct Sgd {
-    groups: BTreeMap<String, Group>,
+    decay: f64,
+    variables: BTreeMap<String, Variable>,
 }
 
 impl Sgd {
     /// Takes every trainable variable of `store`.
     pub fn new(store: &nn::VarStore, schedule: &Schedule, batch: usize) -> Self {
-        let groups = store
-            .variables()
-            .into_iter()
-            .filter(|(_, variable)| variable.requires_grad())
-            .map(|(name, parameter)| {
-                let is_bias = name.ends_with(".bias");
-                let decay = if parameter.dim() > 1 {
-                    schedule.decay(batch)
-                } else {
-                    0.0
-                };
-                (
-                    name,
-                    Group {
-                        parameter,
-                        is_bias,
-                        decay,
-                        momentum: None,
-                    },
-                )
-            })
-            .collect();
-        Self { groups }
+        let trainable = store.variables().into_iter();
+        let trainable = trainable.filter(|(_, variable)| variable.requires_grad());
+        let variable = |(name, parameter): (String, Tensor)| {
+            let variable = Variable {
+                is_bias: name.ends_with(".bias"),
+                decays: parameter.dim() > 1,
+                parameter,
+                momentum: None,
+            };
+            (name, variable)
+        };
+        Self {
+            decay: schedule.decay(batch),
+            variables: trainable.map(variable).collect(),
+        }
     }
 
     /// Clips the gradients to a common norm of at most `norm_max`, steps and clears them.
     ///
     /// Returns the norm before clipping; when it is not finite nothing is stepped, only cleared.
-    pub fn step(&mut self, pace: &Pace, norm_max: f64) -> f64 {
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn step(&mut self, pace: &Pace, norm_max: f64) -> Result<f64, EngineError> {
         tch::no_grad(|| {
-            let gradients: Vec<Tensor> = self
-                .groups
-                .values()
-                .map(|g| g.parameter.grad())
-                .filter(Tensor::defined)
-                .collect();
-            let squares: Vec<Tensor> = gradients.iter().map(|g| g.norm()).collect();
-            let norm = if squares.is_empty() {
-                0.0
-            } else {
-                Tensor::stack(&squares, 0).norm().double_value(&[])
-            };
+            // A head that no batch has needed yet has no gradient.
+            let defined = |v: &&mut Variable| v.parameter.grad().defined();
+            let mut variables: Vec<_> = self.variables.values_mut().filter(defined).collect();
+            let mut gradients: Vec<Tensor> = variables.iter().map(|v| v.parameter.grad()).collect();
+            let norm = lists::norm(&gradients)?;
             if norm.is_finite() {
                 let shrink = (norm_max / (norm + 1e-6)).min(1.0);
-                for group in self.groups.values_mut() {
-                    group.step(pace, shrink);
+                if shrink < 1.0 {
+                    lists::scale(&mut gradients, shrink)?;
                 }
+                apply(&mut variables, &mut gradients, pace, self.decay)?;
             }
-            // A head that no batch has needed yet has no gradient.
-            for mut gradient in gradients {
-                let _ = gradient.zero_();
-            }
-            norm
+            lists::clear(&mut gradients)?;
+            Ok(norm)
         })
     }
 
     /// The momentum of every variable that has one, for a checkpoint.
     pub fn state(&self) -> BTreeMap<String, Tensor> {
-        let momentum = |(name, group): (&String, &Group)| {
-            Some((name.clone(), group.momentum.as_ref()?.shallow_clone()))
+        let momentum = |(name, variable): (&String, &Variable)| {
+            Some((name.clone(), variable.momentum.as_ref()?.shallow_clone()))
         };
-        self.groups.iter().filter_map(momentum).collect()
+        self.variables.iter().filter_map(momentum).collect()
     }
 
     /// Puts back what [`Sgd::state`] gave; names that are not variables are ignored.
     pub fn restore(&mut self, state: BTreeMap<String, Tensor>) {
         for (name, momentum) in state {
-            if let Some(group) = self.groups.get_mut(&name) {
-                group.momentum = Some(momentum.to_device(group.parameter.device()));
+            if let Some(variable) = self.variables.get_mut(&name) {
+                variable.momentum = Some(momentum.to_device(variable.parameter.device()));
             }
         }
     }
 }
 
-impl Group {
-    fn step(&mut self, pace: &Pace, shrink: f64) {
-        let mut gradient = self.parameter.grad();
-        if !gradient.defined() {
-            return;
-        }
-        // In place: the gradient is cleared afterwards anyway.
-        if shrink < 1.0 {
-            let _ = gradient.g_mul_scalar_(shrink);
-        }
-        if self.decay > 0.0 {
-            let _ = gradient.g_add_(&(&self.parameter * self.decay));
-        }
-        let momentum = match &mut self.momentum {
-            Some(momentum) => {
-                let _ = momentum.g_mul_scalar_(pace.momentum);
-                let _ = momentum.g_add_(&gradient);
-                &*momentum
-            }
-            none => none.insert(gradient.copy()),
-        };
-        let lr = if self.is_bias { pace.bias_lr } else { pace.lr };
-        let _ = gradient.g_add_(&(momentum * pace.momentum));
-        let _ = gradient.g_mul_scalar_(lr);
-        let _ = self.parameter.g_sub_(&gradient);
+/// Steps `variables` along their `gradients`, which are used up.
+fn apply(
+    variables: &mut [&mut Variable],
+    gradients: &mut [Tensor],
+    pace: &Pace,
+    decay: f64,
+) -> Result<(), EngineError> {
+    let those = |wanted: fn(&Variable) -> bool, tensors: &[Tensor], variables: &[&mut Variable]| {
+        let chosen = variables.iter().zip(tensors).filter(|(v, _)| wanted(v));
+        let pair =
+            |(v, t): (&&mut Variable, &Tensor)| (v.parameter.shallow_clone(), t.shallow_clone());
+        chosen.map(pair).unzip::<_, _, Vec<Tensor>, Vec<Tensor>>()
+    };
+    if decay > 0.0 {
+        let (parameters, mut decaying) = those(|v| v.decays, gradients, variables);
+        lists::add(&mut decaying, &parameters, decay)?;
     }
+    let (mut moving, mut pushes) = (Vec::new(), Vec::new());
+    let mut momenta = Vec::with_capacity(variables.len());
+    for (variable, gradient) in variables.iter_mut().zip(&*gradients) {
+        match &variable.momentum {
+            Some(momentum) => {
+                moving.push(momentum.shallow_clone());
+                pushes.push(gradient.shallow_clone());
+            }
+            None => variable.momentum = Some(gradient.copy()),
+        }
+        momenta.extend(variable.momentum.as_ref().map(Tensor::shallow_clone));
+    }
+    lists::scale(&mut moving, pace.momentum)?;
+    lists::add(&mut moving, &pushes, 1.0)?;
+    lists::add(gradients, &momenta, pace.momentum)?;
+    let (mut weights, steps) = those(|v| !v.is_bias, gradients, variables);
+    lists::add(&mut weights, &steps, -pace.lr)?;
+    let (mut biases, steps) = those(|v| v.is_bias, gradients, variables);
+    lists::add(&mut biases, &steps, -pace.bias_lr)
 }
 
 /// A running mean of weights and buffers; what is validated and shipped (attridet.md, 8.5).
@@ -242,16 +242,16 @@ impl Ema {
     }
 
     /// Moves towards `store`, the faster the younger.
-    pub fn update(&mut self, store: &nn::VarStore) {
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn update(&mut self, store: &nn::VarStore) -> Result<(), EngineError> {
         self.updates += 1;
         let decay = 0.9999 * (1.0 - (-(self.updates as f64) / 2000.0).exp());
-        tch::no_grad(|| {
-            for (name, variable) in store.variables() {
-                if let Some(shadow) = self.shadow.get_mut(&name) {
-                    let _ = shadow.lerp_(&variable, 1.0 - decay);
-                }
-            }
-        });
+        let known = |(name, variable)| Some((self.shadow.get(&name)?.shallow_clone(), variable));
+        let (mut shadow, variables): (Vec<Tensor>, Vec<Tensor>) =
+            store.variables().into_iter().filter_map(known).unzip();
+        tch::no_grad(|| lists::approach(&mut shadow, &variables, 1.0 - decay))
     }
 
     /// Updates so far.
@@ -305,7 +305,7 @@ mod tests {
         let (mut expected, mut velocity) = (1.0_f64, 0.0_f64);
         for _ in 0..2 {
             x.square().sum(tch::Kind::Float).backward();
-            sgd.step(&pace, 1e9);
+            sgd.step(&pace, 1e9).expect("one variable");
             let g = 2.01 * expected;
             velocity = 0.9 * velocity + g;
             expected -= 0.1 * (g + 0.9 * velocity);

@@ -131,8 +131,9 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         bench.save_weights(path)?;
     }
     let steps = WARM_UP_STEPS + args.steps;
+    let stepped = (0..steps).map(|_| bench.train_step());
     let (losses, times): (Vec<f64>, Vec<StepTimes>) =
-        (0..steps).map(|_| bench.train_step()).unzip();
+        stepped.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
     let inference: Vec<Duration> = (0..steps).map(|_| bench.inference()).collect();
     let report = report(args, &workload, losses, &times, &inference);
     let text = if args.json {

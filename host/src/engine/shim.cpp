@@ -1,5 +1,5 @@
 // What tch does not bind: autocast for a device and a type, numeric switches, the current card, what
-// libtorch says of itself, and a sum over processes that gradients flow through.
+// libtorch says of itself, arithmetic on lists, and a sum over processes that gradients flow through.
 #include "text.h"
 
 #include <ATen/ATen.h>
@@ -11,6 +11,7 @@
 
 #include <cstdlib>
 #include <utility>
+#include <vector>
 
 namespace {
 at::DeviceType device_type(int cuda) {
@@ -70,6 +71,15 @@ struct JoinedSum : torch::autograd::Function<JoinedSum> {
     return {summer->of(gradients[0]), at::Tensor()};
   }
 };
+
+std::vector<at::Tensor> listed(const at::Tensor* const* tensors, size_t count) {
+  std::vector<at::Tensor> list;
+  list.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    list.push_back(*tensors[i]);
+  }
+  return list;
+}
 } // namespace
 
 extern "C" {
@@ -144,6 +154,49 @@ char* leuko_use_card(int card) {
 // What libtorch says of its version, build and processor, as text.
 char* leuko_build(char** out) {
   return leuko::guarded([&] { *out = leuko::text_of(at::show_config().c_str()); });
+}
+
+// Of libtorch's functions on lists those that a training step needs; an empty list is nothing.
+char* leuko_scale(at::Tensor* const* values, size_t count, double factor) {
+  return leuko::guarded([&] {
+    if (count > 0) {
+      at::_foreach_mul_(listed(values, count), factor);
+    }
+  });
+}
+
+char* leuko_clear(at::Tensor* const* values, size_t count) {
+  return leuko::guarded([&] {
+    if (count > 0) {
+      at::_foreach_zero_(listed(values, count));
+    }
+  });
+}
+
+char* leuko_add(
+    at::Tensor* const* values, const at::Tensor* const* others, size_t count, double factor) {
+  return leuko::guarded([&] {
+    if (count > 0) {
+      at::_foreach_add_(listed(values, count), listed(others, count), factor);
+    }
+  });
+}
+
+char* leuko_approach(
+    at::Tensor* const* values, const at::Tensor* const* others, size_t count, double share) {
+  return leuko::guarded([&] {
+    if (count > 0) {
+      at::_foreach_lerp_(listed(values, count), listed(others, count), share);
+    }
+  });
+}
+
+char* leuko_norm(const at::Tensor* const* values, size_t count, double* norm) {
+  return leuko::guarded([&] {
+    *norm = count > 0
+        ? at::stack(at::_foreach_norm(listed(values, count))).norm().item<double>()
+        : 0.0;
+  });
 }
 
 // The sum of `values` over all processes; takes over `group`, given back through `release`.

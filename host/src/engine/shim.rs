@@ -31,6 +31,29 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub(super) fn leuko_switches_now(bits: *mut c_int) -> *mut c_char;
     pub(super) fn leuko_use_card(card: c_int) -> *mut c_char;
+    pub(super) fn leuko_scale(
+        values: *const *mut C_tensor,
+        count: usize,
+        factor: f64,
+    ) -> *mut c_char;
+    pub(super) fn leuko_clear(values: *const *mut C_tensor, count: usize) -> *mut c_char;
+    pub(super) fn leuko_add(
+        values: *const *mut C_tensor,
+        others: *const *const C_tensor,
+        count: usize,
+        factor: f64,
+    ) -> *mut c_char;
+    pub(super) fn leuko_approach(
+        values: *const *mut C_tensor,
+        others: *const *const C_tensor,
+        count: usize,
+        share: f64,
+    ) -> *mut c_char;
+    pub(super) fn leuko_norm(
+        values: *const *const C_tensor,
+        count: usize,
+        norm: *mut f64,
+    ) -> *mut c_char;
     pub(super) fn leuko_joined_sum(
         values: *const C_tensor,
         group: *const c_void,

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::term::{Part, Term};
+use super::term::{Part, Term, sent};
 use super::{Given, bbox, class, objectness};
 use crate::assign::anchor::{Positive, positives};
 
@@ -31,7 +31,7 @@ fn of_level(given: &Given<'_>, level: usize, head: &Tensor) -> Vec<Term> {
     let mut truth = Tensor::zeros(logits.size(), (Kind::Float, head.device()));
     let found = positives(spec, level, canvas, given.targets, given.options.anchor_t);
     let index = flat_indices(&found, [gh, gw, anchors]);
-    let rows = all.index_select(0, &Tensor::from_slice(&index).to_device(head.device()));
+    let rows = all.index_select(0, &sent(&index, head.device()));
     let overlap = bbox::anchored(&rows, &found, &spec.levels[level]);
     objectness::write_truth(&mut truth, &index, &overlap.detach());
     let answered: Vec<usize> = found.iter().map(|positive| positive.target).collect();

@@ -6,7 +6,7 @@
 use shared::head::SIDE_LOGIT_MAX;
 use tch::{Kind, Tensor};
 
-use super::term::{Part, Term};
+use super::term::{Part, Term, sent};
 use super::{Given, bbox, class, objectness};
 use crate::assign::centre::{Places, answers, candidates};
 use crate::checkpoint::floats;
@@ -80,7 +80,7 @@ fn answered(given: &Given<'_>, places: &Places, flat: &Tensor) -> Answered {
     let flat_index = |&(image, place): &(usize, usize)| image as i64 * n_places + place as i64;
     let index: Vec<i64> = candidates.places.iter().map(flat_index).collect();
     let rows = |index: &[i64]| {
-        let index = Tensor::from_slice(index).to_device(flat.device());
+        let index = sent(index, flat.device());
         of_places.index_select(0, &index)
     };
     let to_classes = 5 + given.spec.n_classes as i64;

@@ -5,7 +5,7 @@ use shared::attribute::Attributes;
 use tch::{Kind, Reduction, Tensor};
 
 use super::asymmetric;
-use super::term::{Part, Term, known};
+use super::term::{Part, Term, sent};
 
 /// How the values of an attribute are judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -50,28 +50,38 @@ pub(super) fn terms(
     }
 }
 
+/// Stands for a value that nobody said: such rows cost nothing.
+const UNKNOWN: i64 = -100;
+
 /// Per attribute the sum over the rows that know it, and how many those are.
 fn cross_entropies(
     value_counts: &[u8],
     logits: &Tensor,
     truths: &[Attributes],
 ) -> Vec<(Tensor, usize)> {
+    let value = |truth: &Attributes, attribute: usize| {
+        truth[attribute].map_or(UNKNOWN, |value| value.index() as i64)
+    };
+    let of = |attribute: usize| truths.iter().map(move |truth| value(truth, attribute));
+    let values: Vec<i64> = (0..value_counts.len()).flat_map(of).collect();
+    let on_device = sent(&values, logits.device());
     let mut first = 0;
     let mut sums = Vec::with_capacity(value_counts.len());
     for (attribute, &count) in value_counts.iter().enumerate() {
         let count = i64::from(count);
-        let rows: Vec<usize> = (0..truths.len()).collect();
-        let value = |row: usize| Some(truths[row][attribute]?.index() as i64);
-        sums.push(match known(&rows, logits.device(), value) {
-            Some((rows, values)) => {
-                let sum = logits
-                    .narrow(1, first, count)
-                    .index_select(0, &rows)
-                    .cross_entropy_loss::<&Tensor>(&values, None, Reduction::Sum, -100, 0.0);
-                (sum, rows.numel())
-            }
-            None => (zero(logits), 0),
-        });
+        let rows = attribute * truths.len()..(attribute + 1) * truths.len();
+        let known = values[rows.clone()]
+            .iter()
+            .filter(|&&v| v != UNKNOWN)
+            .count();
+        let sum = if known == 0 {
+            zero(logits)
+        } else {
+            let values = on_device.narrow(0, rows.start as i64, rows.len() as i64);
+            let logits = logits.narrow(1, first, count);
+            logits.cross_entropy_loss::<&Tensor>(&values, None, Reduction::Sum, UNKNOWN, 0.0)
+        };
+        sums.push((sum, known));
         first += count;
     }
     sums
@@ -90,11 +100,7 @@ fn asymmetric_sum(value_counts: &[u8], logits: &Tensor, truths: &[Attributes]) -
     if count == 0 {
         return (zero(logits), 0);
     }
-    let on = |v: &[f32]| {
-        Tensor::from_slice(v)
-            .view_as(logits)
-            .to_device(logits.device())
-    };
+    let on = |v: &[f32]| sent(v, logits.device()).view_as(logits);
     let sum = (asymmetric::elements(logits, &on(&one_hot)) * on(&mask)).sum(Kind::Float);
     (sum, count)
 }

@@ -3,6 +3,7 @@
 use shared::head::HeadLevel;
 use tch::{Device, Tensor};
 
+use super::term::sent;
 use crate::assign::anchor::Positive;
 
 /// CIoU of every row with its target, about -1..=1 (attridet.md, 8.3).
@@ -24,9 +25,7 @@ pub(super) fn anchored(rows: &Tensor, found: &[Positive], level: &HeadLevel) -> 
 
 /// Rows of `width` numbers each, on a device.
 pub(super) fn matrix(values: &[f32], width: i64, device: Device) -> Tensor {
-    Tensor::from_slice(values)
-        .view([-1, width])
-        .to_device(device)
+    sent(values, device).view([-1, width])
 }
 
 /// CIoU of boxes given by centre and size in one unit; no gradient through alpha.

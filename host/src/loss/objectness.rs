@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 
 use super::LossOptions;
 use super::binary::Binary;
-use super::term::{Part, Term};
+use super::term::{Part, Term, sent};
 
 /// Weight of the objectness of each level, finest first (attridet.md, 8.3).
 const BALANCE: [f64; 3] = [4.0, 1.0, 0.4];
@@ -42,10 +42,8 @@ pub(super) fn write_truth(truth: &mut Tensor, index: &[i64], wanted: &Tensor) {
     let places: Vec<i64> = last.keys().copied().collect();
     let rows: Vec<i64> = last.values().copied().collect();
     let device = truth.device();
-    let values = wanted
-        .clamp_min(0.0)
-        .index_select(0, &Tensor::from_slice(&rows).to_device(device));
+    let values = wanted.clamp_min(0.0).index_select(0, &sent(&rows, device));
     let _ = truth
         .view(-1)
-        .index_copy_(0, &Tensor::from_slice(&places).to_device(device), &values);
+        .index_copy_(0, &sent(&places, device), &values);
 }

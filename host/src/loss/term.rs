@@ -1,5 +1,6 @@
 //! A sum and the number of its elements, not yet divided.
 
+use tch::kind::Element;
 use tch::{Device, Tensor};
 
 /// Which number of a run's journal a term belongs to.
@@ -42,6 +43,11 @@ pub(super) fn known(
         .enumerate()
         .filter_map(|(row, &target)| Some((row as i64, value(target)?)))
         .unzip();
-    let tensor = |v: &[i64]| Tensor::from_slice(v).to_device(device);
-    (!rows.is_empty()).then(|| (tensor(&rows), tensor(&values)))
+    (!rows.is_empty()).then(|| (sent(&rows, device), sent(&values, device)))
+}
+
+/// The values on the device, which goes on with its work meanwhile: what is not pinned is copied aside
+/// before the call returns.
+pub(super) fn sent<T: Element>(values: &[T], device: Device) -> Tensor {
+    Tensor::from_slice(values).to_device_(device, T::KIND, true, false)
 }

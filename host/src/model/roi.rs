@@ -269,7 +269,7 @@ impl Weights {
 }
 
 fn on<T: tch::kind::Element>(values: &[T], device: Device) -> Tensor {
-    Tensor::from_slice(values).to_device(device)
+    Tensor::from_slice(values).to_device_(device, T::KIND, true, false)
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ impl Machine {
     ) -> Result<Stepped, EngineError> {
         self.together.sum_gradients(store)?;
         let Some(scaler) = &mut self.scaler else {
-            let finite = sgd.step(pace, GRADIENT_NORM_MAX).is_finite();
+            let finite = sgd.step(pace, GRADIENT_NORM_MAX)?.is_finite();
             return Ok(if finite {
                 Stepped::Yes
             } else {
@@ -100,7 +100,7 @@ impl Machine {
             });
         };
         scaler.unscale(&mut gradients(store));
-        let finite = sgd.step(pace, GRADIENT_NORM_MAX).is_finite();
+        let finite = sgd.step(pace, GRADIENT_NORM_MAX)?.is_finite();
         scaler.update(finite);
         Ok(match finite {
             true => Stepped::Yes,

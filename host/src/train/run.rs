@@ -288,7 +288,7 @@ impl<'a> Run<'a> {
         if self.gathered >= pace.accumulate || (last && self.gathered > 0) {
             self.gathered = 0;
             match self.machine.step(&mut self.sgd, &self.store, pace)? {
-                Stepped::Yes => self.ema.update(&self.store),
+                Stepped::Yes => self.ema.update(&self.store)?,
                 Stepped::TooHigh => {}
                 Stepped::NotFinite => self.not_finite += 1,
             }
