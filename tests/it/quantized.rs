@@ -32,9 +32,9 @@ fn heads_of(bytes: &[u8], canvas: &[u8]) -> Vec<Vec<f32>> {
     outputs.expect("it runs").iter().map(floats).collect()
 }
 
-/// Least signal to difference between the quantizer's floating point and the station's integers. A
-/// value between two bytes may fall to either side: one byte a step off somewhere costs 90 dB or
-/// less; a rounding, a scale or a bias that is wrong for a layer costs most of what lies above 50 dB.
+/// Least signal to difference between the quantizer's floating point and the station's integers, far
+/// above the 32 dB that quantization itself leaves. Not more, and no bound on the largest difference:
+/// a value between two bytes may fall to either side, and one that does moves all that is behind it.
 const ALIKE_DB: f64 = 80.0;
 
 /// Signal to difference.
