@@ -12,6 +12,7 @@ use tch::{Cuda, Device, Tensor, nn};
 use crate::assign::Target;
 use crate::checkpoint::{CheckpointError, build, seeded};
 use crate::engine::EngineError;
+use crate::engine::autocast::Precision;
 use crate::loss::{Given, LossOptions, LossWeights, loss};
 use crate::model::{Architecture, Detector, channels_last, scaled};
 use crate::optim::{Ema, Pace, Schedule, Sgd};
@@ -60,6 +61,8 @@ pub struct Workload {
     pub seed: i64,
     /// Where it is computed.
     pub device: Device,
+    /// What a training step computes in.
+    pub precision: Precision,
 }
 
 impl Workload {
@@ -153,7 +156,11 @@ impl Bench {
         let (canvases, input) = timed(device, || {
             scaled(&channels_last(&self.canvases.to_device(device)))
         });
-        let (outputs, forward) = timed(device, || self.network.forward(&canvases, true));
+        let precision = self.workload.precision;
+        let (outputs, forward) = timed(device, || {
+            precision.run(device, || self.network.forward(&canvases, true))
+        });
+        let outputs = outputs?;
         let (total, loss) = timed(device, || {
             let canvas = self.workload.canvas;
             let given = Given {

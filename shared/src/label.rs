@@ -41,7 +41,7 @@ impl ColumnLayout {
     }
 
     /// Columns before the first attribute.
-    fn lead(self) -> usize {
+    pub fn lead(self) -> usize {
         match self {
             Self::PatchAttributes => 9,
             _ => 5,

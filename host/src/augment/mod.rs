@@ -34,7 +34,7 @@ pub struct Augmentation {
     pub mosaic: f32,
     /// Probability that a second mosaic shines through a mosaic.
     pub mixup: f32,
-    /// Rotation, degrees each way.
+    /// Rotation, degrees each way; boxes turn as the ellipses in them.
     pub degrees: f32,
     /// Shift, share of the canvas each way.
     pub translate: f32,
@@ -259,7 +259,7 @@ fn quarter(at: usize, corner: [f32; 2], picture: Size) -> Projective {
 /// The cell after the map, cut to the canvas; `None` when too little of it is left to learn from.
 fn moved((bbox, target): &([f32; 4], Target), map: &Projective, size: Size) -> Option<Target> {
     let (width, height) = (size.width as f32, size.height as f32);
-    let [x0, y0, x1, y1] = map.bbox(*bbox)?;
+    let [x0, y0, x1, y1] = map.ellipse_bbox(*bbox)?;
     let whole = (x1 - x0) * (y1 - y0);
     let (x0, x1) = (x0.clamp(0.0, width), x1.clamp(0.0, width));
     let (y0, y1) = (y0.clamp(0.0, height), y1.clamp(0.0, height));

@@ -91,6 +91,20 @@ impl Projective {
         back_w > 0.0 && back_w < 1.0 / DEPTH_MIN
     }
 
+    /// The upright box around the image of the ellipse that fills an upright box `[x0, y0, x1, y1]`: cells are
+    /// round, and the box around the corners of a turned box would be up to 1.41 times too wide. A map that
+    /// tilts the plane gives the box of the corners; `None` as for [`Projective::bbox`].
+    pub fn ellipse_bbox(&self, bbox: [f32; 4]) -> Option<[f32; 4]> {
+        if !self.is_affine() {
+            return self.bbox(bbox);
+        }
+        let [x0, y0, x1, y1] = bbox.map(f64::from);
+        let [x, y, _] = self.point((x0 + x1) / 2.0, (y0 + y1) / 2.0);
+        let half = |[a, b, _]: [f64; 3]| (a * (x1 - x0) / 2.0).hypot(b * (y1 - y0) / 2.0);
+        let (w, h) = (half(self.m[0]), half(self.m[1]));
+        Some([x - w, y - h, x + w, y + h].map(|v| v as f32))
+    }
+
     /// The upright box around the image of an upright box `[x0, y0, x1, y1]`, as far as it is
     /// before the horizon; `None` when nothing of it is.
     pub fn bbox(&self, [x0, y0, x1, y1]: [f32; 4]) -> Option<[f32; 4]> {
@@ -141,6 +155,36 @@ mod tests {
             }
         }
         assert_eq!(Projective::linear(1.0, 2.0, 2.0, 4.0).inverse(), None);
+    }
+
+    #[test]
+    fn a_turned_cell_keeps_its_size() {
+        let (sin, cos) = 45_f64.to_radians().sin_cos();
+        let turn = Projective::linear(cos, -sin, sin, cos);
+        let near = |found: Option<[f32; 4]>, expected: [f32; 4]| {
+            let found = found.expect("an affine map sees everything");
+            let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+            assert!(apart.fold(0.0, f32::max) < 1e-5, "{found:?} {expected:?}");
+        };
+        near(
+            turn.ellipse_bbox([-3.0, -3.0, 3.0, 3.0]),
+            [-3.0, -3.0, 3.0, 3.0],
+        );
+        // Half axes 4 and 2: sqrt((16 + 4) / 2).
+        let half = 10_f32.sqrt();
+        near(
+            turn.ellipse_bbox([-4.0, -2.0, 4.0, 2.0]),
+            [-half, -half, half, half],
+        );
+        // Where axes stay axes, corners and ellipse agree.
+        let quarter = Projective::linear(0.0, -1.5, 1.5, 0.0).then(&Projective::shift(2.0, 7.0));
+        let cell = [1.0, 2.0, 4.0, 8.0];
+        near(
+            quarter.ellipse_bbox(cell),
+            quarter.bbox(cell).expect("seen"),
+        );
+        let tilted = Projective::tilt(0.01, 0.0);
+        assert_eq!(tilted.ellipse_bbox(cell), tilted.bbox(cell));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::say;
 use super::train_args::parse_side;
 use crate::bench::{Bench, StepTimes, Workload, threads};
 use crate::device;
+use crate::engine::autocast::{AmpChoice, Precision};
 use crate::exit::Usage;
 use crate::model::{Architecture, Cost, DetectionHead, cost};
 
@@ -45,6 +46,10 @@ pub struct BenchArgs {
     /// auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: String,
+    /// What a training step computes in: off (32 bits), bf16, fp16 or auto, as in `train`. A processor with AMX is
+    /// fast in bf16.
+    #[arg(long, default_value = "auto")]
+    amp: AmpChoice,
     /// Of the weights.
     #[arg(long, default_value_t = 0)]
     seed: i64,
@@ -115,6 +120,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if args.batch_size == 0 || args.steps == 0 {
         return Err(Usage("--batch-size and --steps, expected at least 1".to_owned()).into());
     }
+    let device = device::parse(&args.device)?;
     let workload = Workload {
         architecture: Architecture {
             detection: args.head,
@@ -124,7 +130,8 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         canvas: Size::new(args.imgsz, args.imgsz),
         batch: args.batch_size,
         seed: args.seed,
-        device: device::parse(&args.device)?,
+        device,
+        precision: Precision::resolve(args.amp, device)?,
     };
     let mut bench = Bench::new(workload);
     if let Some(path) = &args.save_weights {

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::say;
 use crate::dataset::{
     DataError, Dataset, Format, GroupRule, Mode, OpenOptions, PhantomLook, PhantomPlan,
-    PhantomSchema, Placement, SplitPlan, Stats, WriteReport, cell_sheet, draw_phantoms, open,
+    PhantomSchema, Placement, SplitPlan, Stats, WriteReport, cell_sheet, draw_phantoms, join, open,
     resplit, write,
 };
 use crate::exit::Usage;
@@ -70,9 +70,10 @@ pub enum DataCommand {
 /// A data set to read.
 #[derive(Debug, Args)]
 pub struct Input {
-    /// A data YAML, a COCO JSON, or a folder (Pascal VOC, WBCAtt, COCO, images/ and labels/).
-    #[arg(value_name = "DATA")]
-    path: PathBuf,
+    /// Data YAMLs, COCO JSONs, or folders (Pascal VOC, WBCAtt, COCO, images/ and labels/); several
+    /// are joined, the first decides classes and attributes.
+    #[arg(value_name = "DATA", required = true)]
+    paths: Vec<PathBuf>,
     /// Leave out and count what is wrong instead of refusing it.
     #[arg(long)]
     lenient: bool,
@@ -194,7 +195,12 @@ impl Input {
             ignore_classes: self.ignore_class.clone(),
             ..OpenOptions::default()
         };
-        let data = open(&self.path, &options)?;
+        let parts = self.paths.iter().map(|path| open(path, &options));
+        let mut parts = parts.collect::<Result<Vec<_>, _>>()?;
+        let data = match parts.len() {
+            1 => parts.remove(0),
+            _ => join(parts, None, None, &self.ignore_class)?,
+        };
         eprintln!("{}: {}", data.name, data.report);
         Ok(data)
     }

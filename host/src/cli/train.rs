@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -97,7 +97,7 @@ pub fn run(mut args: TrainArgs) -> anyhow::Result<()> {
     };
     let stop = stop_flag()?;
     let bar = Bar::new();
-    let (state, ended) = train(&data, plan, start, &options, &stop, |progress| {
+    let (state, ended) = train(&data, plan, start, &options, stop, |progress| {
         if first {
             bar.show(&progress);
         }
@@ -185,16 +185,21 @@ fn write_args(out: &Path, args: &TrainArgs, hyper: &HyperValues) -> anyhow::Resu
     config::write(&path, flags, hyper.collect()).with_context(|| format!("{}", path.display()))
 }
 
-/// Set by Ctrl-C; a second Ctrl-C ends the process at once (every file is written whole or not).
-fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("stopping; press Ctrl-C again to end at once");
-    })
-    .context("Ctrl-C handler")?;
-    Ok(stop)
+/// Set by Ctrl-C; a second Ctrl-C ends the process at once (every file is written whole or not). A process
+/// may train again: it has one handler, and begins with the flag down.
+fn stop_flag() -> anyhow::Result<&'static AtomicBool> {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static HANDLED: OnceLock<()> = OnceLock::new();
+    STOP.store(false, Ordering::Relaxed);
+    if HANDLED.get().is_none() {
+        ctrlc::set_handler(|| {
+            if STOP.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+            eprintln!("stopping; press Ctrl-C again to end at once");
+        })
+        .context("Ctrl-C handler")?;
+        HANDLED.get_or_init(|| ());
+    }
+    Ok(&STOP)
 }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use shared::attribute::AttributeSchema;
+use shared::attribute::{AttributeSchema, NO_ATTRIBUTES};
 use shared::cell::Cell;
-use shared::class::{ClassId, ClassTable};
+use shared::class::{ClassId, ClassTable, LEUKEMIA_CLASSES};
 use shared::geometry::{BBox, Image, Size};
 use shared::label::{ColumnLayout, LabelLine};
 
@@ -19,6 +19,12 @@ use super::voc::{IGNORED, clip};
 use super::write::text_of_csv_cell;
 use super::{Dataset, Sample, Split};
 
+/// The code of every attribute of an artefact in LeukemiaAttri's label files (attridet.md, 2.1).
+const NOT_APPLICABLE: &str = "2";
+
+/// Where label files lie unless the data YAML says otherwise.
+pub(crate) const LABELS: &str = "labels";
+
 /// What a data YAML, or the options in its place, say.
 #[derive(Debug)]
 pub(crate) struct YoloSpec {
@@ -28,6 +34,8 @@ pub(crate) struct YoloSpec {
     pub name: String,
     /// Folders or list files of each split.
     pub folders: Vec<(Split, PathBuf)>,
+    /// What stands for the folder `images` in the paths of label files.
+    pub labels: String,
     /// Class names by the numbers in the label files.
     pub names: Vec<String>,
     /// Attributes in the order of their columns.
@@ -69,6 +77,7 @@ impl YoloSpec {
             file: folder.to_path_buf(),
             name: folder_name(folder),
             folders,
+            labels: LABELS.to_owned(),
             names,
             schema: options.schema.clone().unwrap_or_default(),
             columns: options.columns.unwrap_or(ColumnLayout::Box),
@@ -211,9 +220,13 @@ impl Reader<'_> {
         Ok(found)
     }
 
+    fn labels_of(&self, image: &Path) -> Option<PathBuf> {
+        labels_of(image, &self.spec.labels)
+    }
+
     /// Label files to which there is no picture.
     fn count_orphans(&mut self, pictures: &BTreeMap<PathBuf, Split>) {
-        let labels: BTreeSet<PathBuf> = pictures.keys().filter_map(|i| labels_of(i)).collect();
+        let labels: BTreeSet<PathBuf> = pictures.keys().filter_map(|i| self.labels_of(i)).collect();
         let folders: BTreeSet<&Path> = labels.iter().filter_map(|label| label.parent()).collect();
         for entry in folders
             .into_iter()
@@ -234,7 +247,7 @@ impl Reader<'_> {
 
     fn sample(&mut self, image: &Path, split: Split) -> Option<Sample> {
         let size = picture_size(image, &mut self.problems)?;
-        let Some(labels) = labels_of(image) else {
+        let Some(labels) = self.labels_of(image) else {
             let detail = "expected a folder called images in the path, found none";
             self.problems
                 .refuse("missing label file", image.display(), detail);
@@ -324,7 +337,11 @@ impl Reader<'_> {
             return None;
         };
         let class = self.classes.get(line.class.index()).copied().flatten();
-        let attributes = line.attributes;
+        let attributes = if self.is_artefact(line.class) && says_nothing(row, columns) {
+            NO_ATTRIBUTES
+        } else {
+            line.attributes
+        };
         Some((
             Cell {
                 bbox,
@@ -333,6 +350,11 @@ impl Reader<'_> {
             },
             line.patch_bbox(),
         ))
+    }
+
+    fn is_artefact(&self, class: ClassId) -> bool {
+        let name = self.spec.names.get(class.index());
+        name.is_some_and(|name| name == LEUKEMIA_CLASSES[0])
     }
 
     fn is_ignored(&self, row: &str) -> bool {
@@ -356,14 +378,21 @@ impl Reader<'_> {
     }
 }
 
-/// `.../images/a/b.jpg` -> `.../labels/a/b.txt`: the last folder called `images` counts.
-pub(crate) fn labels_of(image: &Path) -> Option<PathBuf> {
+/// Whether every attribute's code is LeukemiaAttri's "not applicable", which as a size means "large".
+fn says_nothing(row: &str, columns: ColumnLayout) -> bool {
+    let mut codes = row.split_ascii_whitespace().skip(columns.lead()).peekable();
+    codes.peek().is_some() && codes.all(|code| code == NOT_APPLICABLE)
+}
+
+/// `.../images/a/b.jpg` -> `.../labels/a/b.txt`, or another `folder` instead of `labels`: the last one called
+/// `images` (LeukemiaAttri has `Images` too) counts.
+fn labels_of(image: &Path, folder: &str) -> Option<PathBuf> {
     let parts: Vec<Component<'_>> = image.components().collect();
     let at = parts
         .iter()
-        .rposition(|part| part.as_os_str() == "images")?;
+        .rposition(|part| part.as_os_str().eq_ignore_ascii_case("images"))?;
     let mut labels: PathBuf = parts[..at].iter().collect();
-    labels.push("labels");
+    labels.push(folder);
     labels.extend(&parts[at + 1..]);
     labels.set_extension("txt");
     Some(labels)

@@ -1,9 +1,9 @@
 //! WBCAtt: single-cell pictures of the PBC set with a class and eleven attributes each.
 //!
 //! The set has no boxes of its own. `boxes.csv` holds human ones for some pictures; for the rest a
-//! detector's findings are taken, best near the middle, because the analyser centres its cell. The
-//! class and the attributes belong to the cell nearest the middle; further white cells of
-//! `boxes.csv` are cells of unknown class. Pictures without any box are counted and left out.
+//! detector's findings are taken. The class and the attributes belong to the cell in the middle,
+//! because the analyser centres it: the human box nearest to it, or the best finding near it. All
+//! others are cells of unknown class. Pictures without a box for the middle are counted and left out.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -71,11 +71,11 @@ pub(crate) fn open_wbcatt(folder: &Path, options: &OpenOptions) -> Result<Datase
         };
         let boxes = match (lines, finding) {
             (Some(lines), _) => human_boxes(&row.name, lines, size, &mut problems),
-            (None, Some(finding)) => derived_box(&row.name, finding, size, &mut problems),
+            (None, Some(finding)) => derived_boxes(&row.name, finding, size, &mut problems),
             (None, None) => Vec::new(),
         };
         from_human += usize::from(lines.is_some() && !boxes.is_empty());
-        match cells_of(&row, boxes, size, &mut problems) {
+        match cells_of(&row, boxes, &mut problems) {
             Some(cells) => samples.push(sample_of(row, size, cells, options)),
             None => without += 1,
         }
@@ -267,6 +267,7 @@ fn human_boxes(
             }
         }
     }
+    boxes.sort_by(|a, b| offset(a, size).total_cmp(&offset(b, size)));
     boxes
 }
 
@@ -307,8 +308,9 @@ fn read_derived_boxes(
     Ok(boxes)
 }
 
-/// The best detection near the picture's centre, if there is one.
-fn derived_box(
+/// The best detection near the picture's centre, if there is one, and behind it the others: neighbours,
+/// which nobody has classified.
+fn derived_boxes(
     name: &str,
     line: &DerivedLine,
     size: Size,
@@ -321,14 +323,23 @@ fn derived_box(
         return Vec::new();
     }
     let limit = size.width.min(size.height) as f32 * DERIVED_OFFSET_MAX;
-    let near = line.detections.iter().filter_map(|detection| {
+    let usable = line
+        .detections
+        .iter()
+        .filter(|d| d.score >= DERIVED_SCORE_MIN);
+    let boxes = usable.filter_map(|detection| {
         let [x0, y0, x1, y1] = detection.bbox;
         let bbox = BBox::from_corners(x0, y0, x1, y1)?.clipped(size)?;
-        let near = offset(&bbox, size) <= limit && detection.score >= DERIVED_SCORE_MIN;
-        near.then_some((detection.score, bbox))
+        Some((detection.score, bbox))
     });
-    let best = near.max_by(|a, b| a.0.total_cmp(&b.0));
-    best.map(|(_, bbox)| bbox).into_iter().collect()
+    let mut boxes: Vec<(f32, BBox<Image>)> = boxes.collect();
+    boxes.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let is_near = |(_, bbox): &(f32, BBox<Image>)| offset(bbox, size) <= limit;
+    let Some(described) = boxes.iter().position(is_near) else {
+        return Vec::new();
+    };
+    boxes[..=described].rotate_right(1);
+    boxes.into_iter().map(|(_, bbox)| bbox).collect()
 }
 
 /// Distance of the box's middle from the picture's, in pixels.
@@ -338,14 +349,8 @@ fn offset(bbox: &BBox<Image>, size: Size) -> f32 {
     (dx * dx + dy * dy).sqrt()
 }
 
-/// The box nearest the middle is the described cell; `None` without boxes.
-fn cells_of(
-    row: &Row,
-    mut boxes: Vec<BBox<Image>>,
-    size: Size,
-    problems: &mut Collector,
-) -> Option<Vec<Cell>> {
-    boxes.sort_by(|a, b| offset(a, size).total_cmp(&offset(b, size)));
+/// The first box is the described cell; `None` without boxes.
+fn cells_of(row: &Row, boxes: Vec<BBox<Image>>, problems: &mut Collector) -> Option<Vec<Cell>> {
     let before = boxes.len();
     let mut kept: Vec<BBox<Image>> = Vec::with_capacity(before);
     for bbox in boxes {

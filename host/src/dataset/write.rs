@@ -4,7 +4,7 @@
 //! travel in keys of our own that other tools ignore. A folder is complete or not there: it is
 //! filled under another name and renamed at the end.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -115,6 +115,7 @@ pub fn coco_truth(data: &Dataset, split: Split) -> Value {
         data,
         folder: Path::new(""),
         names: file_names(&data.samples).0,
+        domains: Vec::new(),
         unclassified: unclassified_name(data),
         report: WriteReport::default(),
     };
@@ -133,10 +134,22 @@ fn fill(
     placement: Placement,
 ) -> Result<WriteReport, DataError> {
     let (names, renamed) = file_names(&data.samples);
+    let domains = data.domains();
+    let number = |sample: &Sample| {
+        let name = data.domain_of(sample)?;
+        domains.iter().position(|domain| *domain == name)
+    };
+    // Beside each other, as `domains` of the data YAML tells them apart by the beginnings of paths.
+    let within = |(name, sample): (String, &Sample)| match number(sample) {
+        Some(number) => format!("{}/{name}", domain_folder(number, domains[number])),
+        None => name,
+    };
+    let names = names.into_iter().zip(&data.samples).map(within).collect();
     let mut writer = Writer {
         data,
         folder: draft,
         names,
+        domains,
         unclassified: unclassified_name(data),
         report: WriteReport {
             pictures: data.split_counts(),
@@ -176,6 +189,16 @@ pub(crate) fn file_names(samples: &[Sample]) -> (Vec<String>, usize) {
     (names, renamed)
 }
 
+/// The folder of a domain's pictures within a split: its name, where that is a plain one.
+fn domain_folder(number: usize, name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    if !name.is_empty() && name.chars().all(is_plain) {
+        name.to_owned()
+    } else {
+        format!("domain-{number}")
+    }
+}
+
 /// A class name for cells of unknown class, when there are any.
 fn unclassified_name(data: &Dataset) -> Option<String> {
     let mut cells = data.samples.iter().flat_map(|sample| &sample.cells);
@@ -190,7 +213,9 @@ fn unclassified_name(data: &Dataset) -> Option<String> {
 struct Writer<'a> {
     data: &'a Dataset,
     folder: &'a Path,
+    /// Of the pictures below their split's folder.
     names: Vec<String>,
+    domains: Vec<&'a str>,
     unclassified: Option<String>,
     report: WriteReport,
 }
@@ -212,6 +237,8 @@ struct DataYaml<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     unclassified: Option<&'a str>,
     groups: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    domains: BTreeMap<&'a str, Vec<String>>,
 }
 
 impl Writer<'_> {
@@ -235,22 +262,40 @@ impl Writer<'_> {
         Ok(path)
     }
 
+    /// The folder of a sample's picture or labels, below the set's.
+    fn place(&self, kind: &str, (sample, name): (&Sample, &String)) -> String {
+        match name.rsplit_once('/') {
+            Some((domain, _)) => format!("{kind}/{}/{domain}", sample.split),
+            None => format!("{kind}/{}", sample.split),
+        }
+    }
+
+    /// Where the pictures of each domain lie.
+    fn domains(&self) -> BTreeMap<&str, Vec<String>> {
+        let numbered = self.domains.iter().enumerate();
+        let folders = numbered.map(|(number, name)| {
+            let within = |split: Split| {
+                let folder = format!("images/{split}/{}/", domain_folder(number, name));
+                self.folder.join(&folder).is_dir().then_some(folder)
+            };
+            (*name, Split::ALL.into_iter().filter_map(within).collect())
+        });
+        folders
+            .filter(|(_, folders): &(_, Vec<_>)| !folders.is_empty())
+            .collect()
+    }
+
     fn pictures(&self, placement: Placement) -> Result<(), DataError> {
         fs::create_dir_all(self.folder).map_err(DataError::write(self.folder))?;
-        for split in Split::ALL {
-            if self.data.split(split).next().is_some() {
-                self.create(&format!("images/{split}"))?;
-            }
+        for sample in self.data.samples.iter().zip(&self.names) {
+            self.create(&self.place("images", sample))?;
         }
         if placement == Placement::None {
             return Ok(());
         }
         for (sample, name) in self.data.samples.iter().zip(&self.names) {
-            let to = self
-                .folder
-                .join("images")
-                .join(sample.split.name())
-                .join(name);
+            let to = self.folder.join("images").join(sample.split.name());
+            let to = to.join(name);
             let from = sample
                 .image
                 .canonicalize()
@@ -277,11 +322,11 @@ impl Writer<'_> {
         let mut rows = vec![["image".to_owned(), "group".to_owned()]];
         for index in 0..data.samples.len() {
             let (sample, name) = (&data.samples[index], &self.names[index]);
-            let folder = self.create(&format!("labels/{}", sample.split))?;
-            let path = folder.join(Path::new(name).with_extension("txt"));
+            let folder = self.create(&self.place("labels", (sample, name)))?;
+            let file = Path::new(name).file_name().unwrap_or_default();
             let text = self.label_text(sample, columns);
-            self.save(&path, text)?;
-            rows.push([csv_cell(name), csv_cell(&sample.group)]);
+            self.save(&folder.join(file).with_extension("txt"), text)?;
+            rows.push([csv_cell(&file.to_string_lossy()), csv_cell(&sample.group)]);
             if columns == ColumnLayout::PatchAttributes && sample.cells.is_empty() {
                 self.report.sparse_lost += 1;
             }
@@ -333,6 +378,7 @@ impl Writer<'_> {
             attributes: &self.data.schema,
             unclassified: self.unclassified.as_deref(),
             groups: "groups.csv",
+            domains: self.domains(),
         };
         let path = self.folder.join("data.yaml");
         let text =

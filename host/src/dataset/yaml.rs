@@ -2,6 +2,9 @@
 //!
 //! Keys beyond those below are listed and ignored; nothing is downloaded or executed.
 //!
+//! `labels` names the folder of the label files where it is not called that: `labels: txt_labels/AttriDet`
+//! makes `images/train/a.png` have `txt_labels/AttriDet/train/a.txt`.
+//!
 //! For model cards a set may say more of itself: `licence`, `citation`, and `domains`, the
 //! microscopes, cameras or sites that results are told apart by. A domain is a name and the
 //! beginnings of the paths of its pictures below `path`, one or a list:
@@ -25,17 +28,18 @@ use super::bounded::read_text;
 use super::open::{OpenOptions, folder_name};
 use super::origin::{Domain, Origin, plain};
 use super::problem::{DataError, Problem};
-use super::text::YoloSpec;
+use super::text::{LABELS, YoloSpec};
 
 /// Largest data YAML that is read, in bytes.
 const YAML_MAX: u64 = 1 << 20;
 
 /// Keys that mean something here.
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 17] = [
     "path",
     "train",
     "val",
     "test",
+    "labels",
     "names",
     "nc",
     "attributes",
@@ -92,6 +96,7 @@ fn spec_of(path: &Path, root: &Value, options: &OpenOptions) -> Result<YoloSpec,
         name,
         origin,
         folders,
+        labels: text("labels")?.unwrap_or_else(|| LABELS.to_owned()),
         problem: key("nc").and_then(|nc| wrong_count(path, nc, names.len())),
         names,
         schema,

@@ -1,6 +1,6 @@
 //! What each format reads, and what it says of bad input.
 
-use shared::attribute::{LEUKEMIA_ATTRIBUTES, ValueId, WBCATT_ATTRIBUTES};
+use shared::attribute::{LEUKEMIA_ATTRIBUTES, NO_ATTRIBUTES, ValueId, WBCATT_ATTRIBUTES};
 use shared::class::ClassId;
 use shared::label::ColumnLayout;
 
@@ -546,12 +546,22 @@ fn wbcatt_describes_the_cell_in_the_middle_and_counts_what_has_no_box() {
         panic!("two pictures, found {}", data.samples.len());
     };
     assert_eq!(data.report.dropped["picture without a box"], 2);
-    assert_eq!(data.report.dropped["second box of the same cell"], 1);
+    assert_eq!(data.report.dropped["second box of the same cell"], 2);
     assert_eq!(data.report.dropped["box of a red cell or a platelet"], 1);
     let classes: Vec<_> = drawn.cells.iter().map(|cell| cell.class).collect();
     assert_eq!(classes, [Some(ClassId(2)), None]);
     assert_eq!(drawn.cells[0].bbox.centre(), (50.0, 40.0));
     assert_eq!(found.cells[0].bbox.xyxy(), [38.0, 30.0, 60.0, 50.0]);
+    assert_eq!(found.cells[0].class, Some(ClassId(2)));
+    // A neighbour, surer than the described cell but far from the middle.
+    let [_, neighbour] = found.cells.as_slice() else {
+        panic!("two cells, found {}", found.cells.len());
+    };
+    assert_eq!(neighbour.bbox.xyxy(), [0.0, 0.0, 9.0, 9.0]);
+    assert_eq!(
+        (neighbour.class, neighbour.attributes),
+        (None, NO_ATTRIBUTES)
+    );
     assert_eq!(found.cells[0].attributes[10].map(ValueId::index), Some(0));
     let wrong = table.replace(
         "train,far.png,Basophil,small",
@@ -620,6 +630,29 @@ fn a_folder_may_be_named_with_a_slash_and_a_failed_one_leaves_nothing() {
     let left = fs::read_dir(scratch.path()).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["set"]);
+}
+
+#[test]
+fn a_data_yaml_says_where_its_label_files_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = folder.path().join("data.yaml");
+    picture(&folder.path().join("Images/train/a.png"), 1);
+    let labels = folder.path().join("txt_labels/AttriDet/train/a.txt");
+    let row = ".5 .5 .1 .1 2 2 2 2 2 2 2";
+    text(&labels, format!("0 {row}\n1 {row}\n"));
+    let said = "train: Images/train\nlabels: txt_labels/AttriDet\ncolumns: attributes\n\
+                attributes: leukemiaattri\nnames: [None, Myeloblast]\n";
+    text(&yaml, said);
+    let data = open(&yaml, &OpenOptions::strict()).unwrap();
+    let [artefact, blast] = data.samples[0].cells.as_slice() else {
+        panic!("two cells, found {}", data.samples[0].cells.len());
+    };
+    // 2 is "not applicable" to what is no cell, and "large" of a cell.
+    assert_eq!(artefact.attributes, NO_ATTRIBUTES);
+    assert_eq!(blast.attributes[0].map(ValueId::index), Some(2));
+    assert_eq!(blast.attributes[1..], NO_ATTRIBUTES[1..]);
+    text(&yaml, said.replace("txt_labels/AttriDet", "elsewhere"));
+    assert!(strict(&yaml).contains("elsewhere/train/a.txt: expected a label file"));
 }
 
 #[test]
