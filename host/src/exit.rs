@@ -4,6 +4,7 @@ use std::io;
 
 use shared::contract::ContractError;
 
+use crate::adjust::AdjustError;
 use crate::checkpoint::CheckpointError;
 use crate::dataset::DataError;
 use crate::detections::DetectionsError;
@@ -53,6 +54,14 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             TrainError::Validation(inner) => code_of(inner),
             TrainError::Plot(inner) => code_of(inner),
             TrainError::Events(inner) => code_of(inner),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<AdjustError>() {
+        return match error {
+            AdjustError::Checkpoint(inner) => code_of(inner),
+            AdjustError::Validation(inner) => code_of(inner),
+            AdjustError::Head => Some(4),
+            AdjustError::NoCells(_) => Some(3),
         };
     }
     if let Some(error) = error.downcast_ref::<ValidationError>() {
@@ -151,6 +160,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::dataset::Split;
 
     #[test]
     fn every_kind_of_failure_has_its_code_however_deep_it_lies() {
@@ -164,6 +174,8 @@ mod tests {
             (anyhow::anyhow!("something"), 1),
             (Usage(String::new()).into(), 2),
             (picture().into(), 3),
+            (AdjustError::Head.into(), 4),
+            (AdjustError::NoCells(Split::Val).into(), 3),
             (EvalError::Picture(picture()).into(), 3),
             (
                 TrainError::Validation(ValidationError::Eval(EvalError::Picture(picture()))).into(),

@@ -3,6 +3,7 @@
 //! It never talks to a camera and never counts: that is the station's work. It meets the station in
 //! two files only, the ONNX model with its contract and `detections.jsonl`.
 
+pub mod adjust;
 pub mod allocator;
 pub mod anchors;
 pub mod assign;

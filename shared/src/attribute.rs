@@ -66,32 +66,72 @@ pub type AttributeFindings = [Option<AttributeFinding>; MAX_ATTRIBUTES];
 /// No attribute found.
 pub const NO_FINDINGS: AttributeFindings = [None; MAX_ATTRIBUTES];
 
-/// The likeliest value of each attribute, with its softmax probability.
+/// The likeliest value of each attribute, with its softmax probability; of equal ones the first wins.
 ///
 /// `value_counts` are the values of each attribute, `logit` gives the logits of all of them, one
 /// attribute after the other.
 pub fn findings(value_counts: &[u8], logit: impl Fn(usize) -> f32) -> AttributeFindings {
-    let mut findings = NO_FINDINGS;
-    let mut first = 0;
-    for (finding, &count) in findings.iter_mut().zip(value_counts) {
-        let next = first + usize::from(count);
-        *finding = likeliest_value((first..next).map(&logit));
-        first = next;
-    }
-    findings
+    let mut votes = Votes::new(value_counts);
+    votes.add(1.0, logit);
+    votes.findings()
 }
 
-/// Arg-max and its softmax probability; of equal logits the first wins.
-fn likeliest_value(logits: impl Iterator<Item = f32> + Clone) -> Option<AttributeFinding> {
-    let (index, top) = logits
-        .clone()
-        .enumerate()
-        .reduce(|a, b| if b.1 > a.1 { b } else { a })?;
-    let sum: f32 = logits.map(|logit| libm::expf(logit - top)).sum();
-    Some(AttributeFinding {
-        value: ValueId::new(index)?,
-        score: Score::new(1.0 / sum)?,
-    })
+/// The weighted mean of what several places say of one cell.
+#[derive(Clone, Debug)]
+pub struct Votes<'a> {
+    value_counts: &'a [u8],
+    /// Sums of weight times probability, attribute by attribute.
+    sums: [[f32; MAX_VALUES]; MAX_ATTRIBUTES],
+    weight: f32,
+}
+
+impl<'a> Votes<'a> {
+    /// None yet. Attributes beyond [`MAX_ATTRIBUTES`] and values beyond [`MAX_VALUES`] have no room and
+    /// no voice.
+    pub fn new(value_counts: &'a [u8]) -> Self {
+        Self {
+            value_counts,
+            sums: [[0.0; MAX_VALUES]; MAX_ATTRIBUTES],
+            weight: 0.0,
+        }
+    }
+
+    /// Adds the softmax probabilities of a place, `weight` times. `logit` gives the logits of all values,
+    /// one attribute after the other.
+    pub fn add(&mut self, weight: f32, logit: impl Fn(usize) -> f32) {
+        let mut first = 0;
+        for (sums, &count) in self.sums.iter_mut().zip(self.value_counts) {
+            let logits = (first..first + usize::from(count)).map(&logit);
+            let top = logits.clone().fold(f32::NEG_INFINITY, f32::max);
+            let total: f32 = logits.clone().map(|logit| libm::expf(logit - top)).sum();
+            for (sum, logit) in sums.iter_mut().zip(logits) {
+                *sum += weight * (libm::expf(logit - top) / total);
+            }
+            first += usize::from(count);
+        }
+        self.weight += weight;
+    }
+
+    /// The likeliest value of each attribute with its mean probability; of equal ones the first wins.
+    /// Nothing where nobody had a voice.
+    pub fn findings(&self) -> AttributeFindings {
+        let mut findings = NO_FINDINGS;
+        if self.weight <= 0.0 {
+            return findings;
+        }
+        let sums = self.sums.iter().zip(self.value_counts);
+        for (finding, (sums, &count)) in findings.iter_mut().zip(sums) {
+            let values = sums.iter().copied().take(usize::from(count)).enumerate();
+            let top = values.reduce(|a, b| if b.1 > a.1 { b } else { a });
+            *finding = top.and_then(|(index, sum)| {
+                Some(AttributeFinding {
+                    value: ValueId::new(index)?,
+                    score: Score::new((sum / self.weight).min(1.0))?,
+                })
+            });
+        }
+        findings
+    }
 }
 
 /// One attribute: its name and the names of its values.

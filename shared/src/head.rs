@@ -7,7 +7,7 @@ use heapless::Vec;
 use heapless::vec::VecView;
 use serde::{Deserialize, Serialize};
 
-use crate::attribute::{AttributeFindings, MAX_ATTRIBUTES, findings};
+use crate::attribute::{AttributeFindings, MAX_ATTRIBUTES, Votes};
 use crate::class::ClassId;
 use crate::geometry::{BBox, Size};
 use crate::nms::{Candidate, HeadCell, offer};
@@ -293,16 +293,32 @@ impl HeadSpec {
         }
     }
 
-    /// The likeliest value of each attribute at a place of the heads, with its softmax probability.
-    pub fn attributes(&self, canvas: Size, heads: &[&[f32]], cell: HeadCell) -> AttributeFindings {
-        let level = usize::from(cell.level);
-        let grid = self.grid(level, canvas);
-        let plane = grid.width as usize * grid.height as usize;
-        let at = usize::from(cell.gy) * grid.width as usize + usize::from(cell.gx);
-        let channel = usize::from(cell.anchor) * self.channels_per_anchor() + 5 + self.n_classes;
-        findings(&self.value_counts, |value| {
-            heads[level][(channel + value) * plane + at]
-        })
+    /// The likeliest value of each attribute by the mean of its softmax probabilities over the places of
+    /// `voters`, weighted by their scores; nothing where there are none.
+    pub fn attributes<'a>(
+        &self,
+        canvas: Size,
+        heads: &[&[f32]],
+        voters: impl Iterator<Item = &'a Candidate>,
+    ) -> AttributeFindings {
+        let mut votes = Votes::new(&self.value_counts);
+        for voter in voters {
+            let HeadCell {
+                level,
+                anchor,
+                gy,
+                gx,
+            } = voter.cell;
+            let level = usize::from(level);
+            let grid = self.grid(level, canvas);
+            let plane = grid.width as usize * grid.height as usize;
+            let at = usize::from(gy) * grid.width as usize + usize::from(gx);
+            let first = usize::from(anchor) * self.channels_per_anchor() + 5 + self.n_classes;
+            votes.add(voter.score.get(), |value| {
+                heads[level][(first + value) * plane + at]
+            });
+        }
+        votes.findings()
     }
 }
 

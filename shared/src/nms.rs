@@ -86,17 +86,26 @@ fn sift_down(heap: &mut [Candidate], mut root: usize) {
     }
 }
 
-/// Sorts best first, then removes every candidate that overlaps a better one of its class (of any
-/// class with `across_classes`) by more than `iou_max`, then all beyond `max`.
+/// Where [`part`] put what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parted {
+    /// Survivors, best first, at the front; the rest stands behind them.
+    pub kept: usize,
+    /// Of the rest those that no survivor covers: they are beyond `max`.
+    pub over: u32,
+}
+
+/// Sorts best first, then puts behind the others every candidate that overlaps a better one of its
+/// class (of any class with `across_classes`) by more than `iou_max`, and all beyond `max`.
 ///
-/// Returns how many fell to `max`: those that no kept one covers. They are not compared with each
-/// other, which bounds the work by `max` comparisons a candidate.
-pub fn suppress(
-    candidates: &mut VecView<Candidate>,
+/// Those beyond `max` are not compared with each other, which bounds the work by `max` comparisons a
+/// candidate.
+pub fn part(
+    candidates: &mut [Candidate],
     iou_max: f32,
     across_classes: bool,
     max: usize,
-) -> u32 {
+) -> Parted {
     candidates.sort_unstable_by(best_first);
     let mut kept = 0;
     let mut over = 0;
@@ -113,9 +122,20 @@ pub fn suppress(
             over += 1;
             continue;
         }
-        candidates[kept] = candidate;
+        candidates.swap(kept, index);
         kept += 1;
     }
+    Parted { kept, over }
+}
+
+/// [`part`], with the rest removed; returns how many fell to `max`.
+pub fn suppress(
+    candidates: &mut VecView<Candidate>,
+    iou_max: f32,
+    across_classes: bool,
+    max: usize,
+) -> u32 {
+    let Parted { kept, over } = part(candidates, iou_max, across_classes, max);
     candidates.truncate(kept);
     over
 }

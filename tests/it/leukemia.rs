@@ -263,7 +263,7 @@ fn the_recipe_of_both_phases_runs_on_the_sets_own_layout() {
             .all(|sample| data.domain_of(sample).is_some())
     );
 
-    let (runs, canvas) = (path("runs"), "128");
+    let (runs, canvas) = (path("runs"), "256");
     let small = |phase: &str, weights: &[&str], epochs: &str| {
         let config = fs::read_to_string(models.join(format!("{phase}.toml"))).expect("the recipe");
         let lines = config.lines().filter(|line| !line.starts_with("weights ="));
@@ -301,9 +301,9 @@ fn the_recipe_of_both_phases_runs_on_the_sets_own_layout() {
         args.extend(weights);
         host(&args);
     };
-    small("phase1", &[], "40");
+    small("phase1", &[], "16");
     let first = format!("{runs}/leukemiaattri-phase1/last.safetensors");
-    small("phase2", &["--weights", &first], "3");
+    small("phase2", &["--weights", &first], "2");
     let weights = format!("{runs}/leukemiaattri-phase2/last.safetensors");
 
     let judged = path("judged");

@@ -1,5 +1,6 @@
 //! The command line: one file a command. Only here is printed.
 
+mod adjust;
 mod bench;
 pub mod config;
 mod data;
@@ -45,6 +46,8 @@ enum Command {
     Test(Box<val::ValArgs>),
     /// Find the cells of pictures and draw them.
     Predict(predict::PredictArgs),
+    /// Shift the attributes' logits towards rare values, for macro-F1.
+    Adjust(adjust::AdjustArgs),
     /// Write the ONNX file with its contract.
     Export(export::ExportArgs),
     /// Write the 8-bit ONNX file, its ranges measured on pictures.
@@ -68,6 +71,7 @@ impl Cli {
             Command::Val(args) => val::run(&args, Split::Val),
             Command::Test(args) => val::run(&args, Split::Test),
             Command::Predict(args) => predict::run(&args),
+            Command::Adjust(args) => adjust::run(&args),
             Command::Export(args) => export::run(&args),
             Command::Quantize(args) => quantize::run(&args),
             Command::Score(args) => score::run(&args),

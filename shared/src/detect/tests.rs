@@ -86,6 +86,37 @@ fn a_drawn_head_is_one_cell_at_the_right_pixels_of_the_picture() {
 }
 
 #[test]
+fn a_suppressed_box_of_the_same_cell_speaks_of_its_attributes() {
+    // Boxes of 16 x 8: the best from x = 30, one of half its score from 32 (overlap 14 / 18), and one that
+    // it suppresses too but that is not the same cell from 20 (overlap 6 / 26).
+    let mut head = drawn(&[(4, 4, 0, 0.0), (5, 4, 0, 0.0), (3, 4, 0, 0.0)]);
+    let at = |gx: usize| 4 * 8 + gx;
+    // Centres at (2 sigmoid - 0.5 + gx) * 8: sigmoids of 5/8 and 1/4.
+    head[at(4)] = (5.0_f32 / 3.0).ln();
+    head[at(5)] = -(3_f32.ln());
+    head[5 * 64 + at(4)] = 1.0;
+    head[8 * 64 + at(4)] = -1.0;
+    head[8 * 64 + at(5)] = 9.0;
+    head[8 * 64 + at(3)] = 100.0;
+    let square = fit(FitKind::Stretch, 64, 64);
+    let thresholds = Thresholds {
+        iou: 0.1,
+        ..Thresholds::COUNTING
+    };
+    let (found, dropped) = found::<4>(&square, &head, &thresholds);
+    assert_eq!((found.len(), dropped), (1, Dropped::default()));
+    let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
+    let (first, second) = (sigmoid(1.0), 0.5);
+    let expected = (first * sigmoid(-1.0) + second * sigmoid(9.0)) / (first + second);
+    let attribute = found[0].attributes[0].unwrap();
+    assert_eq!(attribute.value.index(), 1);
+    assert!(
+        (attribute.score.get() - expected).abs() < 1e-6,
+        "{expected} {attribute:?}"
+    );
+}
+
+#[test]
 fn a_box_on_the_padding_only_is_counted_as_outside() {
     // Rows 0 to 16 and 48 to 64 of the canvas are padding.
     let wide = fit(FitKind::Letterbox, 128, 64);

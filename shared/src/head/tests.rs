@@ -268,6 +268,15 @@ fn a_head_that_is_no_number_anywhere_is_refused() {
     assert_eq!(message, "output 1 holds NaN or infinity");
 }
 
+fn voter(cell: HeadCell, score: f32) -> [Candidate; 1] {
+    [Candidate {
+        bbox: BBox::from_corners(0.0, 0.0, 8.0, 8.0).unwrap(),
+        score: Score::new(score).unwrap(),
+        class: ClassId(0),
+        cell,
+    }]
+}
+
 #[test]
 fn attributes_are_read_behind_the_classes_of_their_anchor() {
     let cell = place(0, 1, 2, 3);
@@ -276,7 +285,7 @@ fn attributes_are_read_behind_the_classes_of_their_anchor() {
     // 1/4 and 3/4; then e^-t, 1, 1/3 of a sum of 5/3.
     logits[7..].copy_from_slice(&[7.0, 7.0 + t, -t, 0.0, -t]);
     let heads = Heads::empty().with(cell, logits);
-    let findings = spec().attributes(CANVAS, &heads.slices(), cell);
+    let findings = spec().attributes(CANVAS, &heads.slices(), voter(cell, 0.5).iter());
     let [shape, colour] = [0, 1].map(|attribute: usize| findings[attribute].unwrap());
     assert_eq!((shape.value.index(), colour.value.index()), (1, 1));
     assert_close(shape.score.get(), 0.75);
@@ -285,11 +294,37 @@ fn attributes_are_read_behind_the_classes_of_their_anchor() {
 
     // Everywhere else the logits are equal: the first value, as likely as any.
     for other in [place(0, 0, 2, 3), place(0, 1, 3, 2), place(1, 1, 2, 1)] {
-        let findings = spec().attributes(CANVAS, &heads.slices(), other);
+        let findings = spec().attributes(CANVAS, &heads.slices(), voter(other, 0.5).iter());
         let [shape, colour] = [0, 1].map(|attribute: usize| findings[attribute].unwrap());
         assert_eq!((shape.value.index(), shape.score.get()), (0, 0.5));
         assert_eq!((colour.value.index(), colour.score.get()), (0, 1.0 / 3.0));
     }
+}
+
+#[test]
+fn places_of_a_cell_have_a_voice_by_their_score() {
+    let (first, second) = (place(0, 1, 2, 3), place(1, 0, 0, 0));
+    let logits = |shape: [f32; 2]| {
+        let mut logits = certain(0.0, [0.0, 0.0]);
+        logits[7..9].copy_from_slice(&shape);
+        logits
+    };
+    // 3/4 against, 1/4 for the first value; then the other way round with 0.9 instead of 3/4.
+    let heads = Heads::empty()
+        .with(first, logits([0.0, THREE_QUARTERS]))
+        .with(second, logits([9_f32.ln(), 0.0]));
+    for (scores, value, score) in [
+        ([0.8, 0.2], 1, 0.8 * 0.75 + 0.2 * 0.1),
+        ([0.2, 0.2], 0, 0.5 * 0.25 + 0.5 * 0.9),
+    ] {
+        let voters = [voter(first, scores[0]), voter(second, scores[1])].concat();
+        let found = spec().attributes(CANVAS, &heads.slices(), voters.iter());
+        let shape = found[0].unwrap();
+        assert_eq!(shape.value.index(), value);
+        assert_close(shape.score.get(), score);
+    }
+    let nobody = spec().attributes(CANVAS, &heads.slices(), [].iter());
+    assert_eq!(nobody, NO_FINDINGS);
 }
 
 #[test]
@@ -298,7 +333,7 @@ fn attribute_logits_without_measure_are_still_a_softmax() {
     let mut logits = certain(0.0, [0.0, 0.0]);
     logits[7..].copy_from_slice(&[f32::MIN, f32::MAX, f32::MAX, f32::MAX, f32::MIN]);
     let heads = Heads::empty().with(cell, logits);
-    let findings = spec().attributes(CANVAS, &heads.slices(), cell);
+    let findings = spec().attributes(CANVAS, &heads.slices(), voter(cell, 0.5).iter());
     let found = [0, 1].map(|attribute: usize| {
         let finding = findings[attribute].unwrap();
         (finding.value.index(), finding.score.get())
@@ -317,7 +352,7 @@ fn a_plain_detector_finds_no_attributes() {
     let heads = [heads[0].as_slice(), heads[1].as_slice()];
     assert_eq!(plain.check(CANVAS, &heads), Ok(()));
     assert_eq!(
-        plain.attributes(CANVAS, &heads, place(0, 1, 5, 3)),
+        plain.attributes(CANVAS, &heads, voter(place(0, 1, 5, 3), 0.5).iter()),
         NO_FINDINGS
     );
 }
