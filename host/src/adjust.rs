@@ -4,16 +4,19 @@
 //! that file and station know nothing of it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use shared::attribute::AttributeSchema;
+use shared::fit::Fit;
 use shared::head::{HeadSpec, Thresholds};
 use tch::{Device, Tensor};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, floats};
 use crate::dataset::{Dataset, Sample, Split};
-use crate::eval::Evaluator;
-use crate::score::AttributeRow;
-use crate::validate::{ValidationError, score_split};
+use crate::detections::PictureFindings;
+use crate::eval::{Answer, Canvases, Evaluator, Pipeline};
+use crate::score::{AttributeRow, ScoreOptions, score_samples};
+use crate::validate::ValidationError;
 
 /// Shares of the logarithm that are tried, in tenths: 0 is as learned, 10 as if all values were
 /// equally frequent.
@@ -58,7 +61,6 @@ pub fn adjust(
     checkpoint: &Checkpoint,
     data: &Dataset,
     device: Device,
-    mut tried: impl FnMut(u8),
 ) -> Result<(Checkpoint, Vec<Choice>), AdjustError> {
     let head = checkpoint.run.head();
     if head.value_counts.is_empty() {
@@ -76,33 +78,70 @@ pub fn adjust(
         }
     }
     let priors = log_priors(&train, &data.schema);
-    let mut rows: Vec<Vec<AttributeRow>> = Vec::new();
-    for tenths in TENTHS {
-        let shifted = shifted(checkpoint, &head, &priors, &vec![tenths; priors.len()])?;
-        rows.push(judged(&shifted, &head, &val, data, device)?);
-        tried(tenths);
-    }
+    let rows = judged(checkpoint, &priors, &val, data, device)?;
     let choices: Vec<Choice> = (0..priors.len()).map(|at| choice(&rows, at)).collect();
     let tenths: Vec<u8> = choices.iter().map(|choice| choice.tenths).collect();
     Ok((shifted(checkpoint, &head, &priors, &tenths)?, choices))
 }
 
+/// The attributes' rows at every share, from one pass of the network over the pictures.
 fn judged(
     checkpoint: &Checkpoint,
-    head: &HeadSpec,
+    priors: &[Vec<f64>],
     samples: &[&Sample],
     data: &Dataset,
     device: Device,
-) -> Result<Vec<AttributeRow>, AdjustError> {
+) -> Result<Vec<Vec<AttributeRow>>, AdjustError> {
+    let head = checkpoint.run.head();
     let (_store, network) = checkpoint.network(device)?;
     let evaluator = Evaluator {
         network: &network,
-        head,
+        head: &head,
         fit: checkpoint.run.plan.fit,
         canvas: checkpoint.run.plan.canvas,
         device,
     };
-    Ok(score_split(&evaluator, samples, data, &Thresholds::EVALUATION, "")?.attributes)
+    let thresholds = Thresholds::EVALUATION;
+    let shares = TENTHS.map(|tenths| (shift_of(priors, &vec![tenths; priors.len()]), Vec::new()));
+    let mut shares: Vec<(Vec<f32>, Vec<PictureFindings>)> = shares.collect();
+    let images: Vec<&Path> = samples
+        .iter()
+        .map(|sample| sample.image.as_path())
+        .collect();
+    let mut observe = |answer: &Answer, canvases: &Canvases| {
+        let fits: Vec<Fit> = canvases.views.iter().map(|view| view.fit).collect();
+        for (shift, findings) in &mut shares {
+            let answer = answer.with_shifted_attributes(&head, evaluator.canvas, shift);
+            let found = evaluator.read(&answer, &fits, &thresholds, |_, _| true);
+            // One that cannot be read ends the run below.
+            let found = canvases
+                .views
+                .iter()
+                .zip(found)
+                .filter_map(|(view, found)| {
+                    let found = found.ok()?;
+                    Some(PictureFindings {
+                        image: images[view.picture].to_string_lossy().into_owned(),
+                        size: found.size,
+                        model_sha256: String::new(),
+                        thresholds,
+                        dropped: found.dropped,
+                        detections: found.detections,
+                    })
+                });
+            findings.extend(found);
+        }
+    };
+    let pipeline = Pipeline::of(&evaluator, thresholds);
+    pipeline
+        .run(&images, &mut observe, |_, found| found.map(|_| ()))
+        .map_err(ValidationError::from)?;
+    let options = ScoreOptions::default();
+    let row = |(_, findings): (Vec<f32>, Vec<PictureFindings>)| {
+        let report = score_samples(samples, &findings, &data.classes, &data.schema, &options);
+        Ok(report.map_err(ValidationError::from)?.attributes)
+    };
+    shares.into_iter().map(row).collect()
 }
 
 /// Of equally good shares the smallest.
@@ -140,6 +179,17 @@ fn log_priors(samples: &[&Sample], schema: &AttributeSchema) -> Vec<Vec<f64>> {
         .collect()
 }
 
+/// What is added to the logit of each value of each attribute.
+fn shift_of(priors: &[Vec<f64>], tenths: &[u8]) -> Vec<f32> {
+    let shares = priors.iter().zip(tenths);
+    shares
+        .flat_map(|(values, &tenths)| {
+            let share = f64::from(tenths) / 10.0;
+            values.iter().map(move |prior| (-prior * share) as f32)
+        })
+        .collect()
+}
+
 /// The checkpoint whose attribute logits have lost these shares of `priors`.
 fn shifted(
     checkpoint: &Checkpoint,
@@ -147,14 +197,7 @@ fn shifted(
     priors: &[Vec<f64>],
     tenths: &[u8],
 ) -> Result<Checkpoint, AdjustError> {
-    let shares = priors.iter().zip(tenths);
-    let shift: Vec<f32> = shares
-        .flat_map(|(values, &tenths)| {
-            values
-                .iter()
-                .map(move |p| (-p * f64::from(tenths) / 10.0) as f32)
-        })
-        .collect();
+    let shift = shift_of(priors, tenths);
     let mut ema: BTreeMap<String, Tensor> = checkpoint
         .ema
         .iter()

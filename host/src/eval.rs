@@ -65,6 +65,31 @@ pub struct Answer {
     values: Vec<Vec<f32>>,
 }
 
+impl Answer {
+    /// The same with `shift` added to the attribute logits of every box: a number for each value of each
+    /// attribute. What a region head reads is left out.
+    pub fn with_shifted_attributes(&self, head: &HeadSpec, canvas: Size, shift: &[f32]) -> Self {
+        let mut values = self.values.clone();
+        for (level, values) in values.iter_mut().enumerate() {
+            let grid = head.grid(level, canvas);
+            let plane = grid.width as usize * grid.height as usize;
+            let channels = head.channels_per_anchor();
+            for (index, plane) in values.chunks_exact_mut(plane).enumerate() {
+                // The attributes are the last channels of a box.
+                let from_end = channels - index % channels;
+                if let Some(by) = shift.len().checked_sub(from_end) {
+                    plane.iter_mut().for_each(|logit| *logit += shift[by]);
+                }
+            }
+        }
+        let outputs = Outputs {
+            heads: Vec::new(),
+            fine: self.outputs.fine.each_ref().map(Tensor::shallow_clone),
+        };
+        Self { outputs, values }
+    }
+}
+
 /// A network with all that is needed to use it.
 pub struct Evaluator<'a> {
     /// The network.

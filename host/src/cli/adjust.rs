@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::data_args::DataArgs;
 use super::say;
-use crate::adjust::{Choice, TENTHS, adjust};
+use crate::adjust::{Choice, adjust};
 use crate::checkpoint::Checkpoint;
 use crate::device;
 use crate::exit::Usage;
@@ -44,9 +44,7 @@ pub fn run(args: &AdjustArgs) -> anyhow::Result<()> {
     let run = &checkpoint.run;
     let data = args.data.load(Some((&run.classes, &run.schema)))?;
     let device = device::parse(&args.device)?;
-    let (adjusted, choices) = adjust(&checkpoint, &data, device, |tenths| {
-        eprintln!("tried {tenths} of {} tenths", TENTHS.end());
-    })?;
+    let (adjusted, choices) = adjust(&checkpoint, &data, device)?;
     adjusted.save(&args.out)?;
     say(&table(&choices))?;
     Ok(say(&args.out.display())?)
