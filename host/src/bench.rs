@@ -260,6 +260,7 @@ mod tests {
             batch: 2,
             seed: 0,
             device: Device::Cpu,
+            precision: Precision::Float32,
         });
         let mut losses = Vec::new();
         for _ in 0..4 {
@@ -280,6 +281,7 @@ mod tests {
             batch: 1,
             seed: 0,
             device: Device::Cpu,
+            precision: Precision::Float32,
         });
         let path = Path::new("/nowhere/weights.safetensors");
         let error = bench.save_weights(path).unwrap_err();

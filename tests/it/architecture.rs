@@ -25,6 +25,7 @@ const NAMED_IN: [(&str, &[&str]); 2] = [
     (
         "tch::",
         &[
+            "host/src/adjust.rs",
             "host/src/model",
             "host/src/loss",
             "host/src/train",

@@ -281,8 +281,12 @@ fn the_recipe_of_both_phases_runs_on_the_sets_own_layout() {
         args.extend([
             "--epochs",
             epochs,
+            "--batch-size",
+            "4",
             "--nominal-batch",
-            "8",
+            "4",
+            "--attr-regions",
+            "24",
             "--project",
             &runs,
             "--val-period",
@@ -301,7 +305,7 @@ fn the_recipe_of_both_phases_runs_on_the_sets_own_layout() {
         args.extend(weights);
         host(&args);
     };
-    small("phase1", &[], "16");
+    small("phase1", &[], "24");
     let first = format!("{runs}/leukemiaattri-phase1/last.safetensors");
     small("phase2", &["--weights", &first], "2");
     let weights = format!("{runs}/leukemiaattri-phase2/last.safetensors");
@@ -324,7 +328,9 @@ fn the_recipe_of_both_phases_runs_on_the_sets_own_layout() {
     assert_eq!(report["attributes"].as_array().map(Vec::len), Some(7));
     let csv = fs::read_to_string(format!("{judged}/predictions.csv")).expect("a table");
     assert_eq!(csv.lines().next().expect("a header").split(',').count(), 13);
-    let card = fs::read_to_string(format!("{judged}/MODEL_CARD.md")).expect("a card");
+    let card = fs::read_to_string(format!("{judged}/MODEL_CARD.md"))
+        .expect("a card")
+        .replace('\\', "");
     assert!(
         SUBSETS.iter().all(|(name, _)| card.contains(name)),
         "{card}"

@@ -41,7 +41,7 @@ fn a_picture_in_two_splits_is_bad_data_and_stays_counted() {
     let lenient = ["check", &set, "--pixels", "--lenient"];
     assert_eq!(outcome(&lenient), (0, String::new()));
     let input = Input {
-        path: PathBuf::from(&set),
+        paths: vec![PathBuf::from(&set)],
         lenient: true,
         boxes: None,
         ignore_class: Vec::new(),

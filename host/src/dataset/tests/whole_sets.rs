@@ -110,6 +110,74 @@ fn the_fingerprint_moves_with_every_box_and_not_with_the_folder() {
 }
 
 #[test]
+fn domains_are_told_apart_in_what_is_written() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name);
+    let mut source = sample_set(scratch.path(), false);
+    let domain = |name: &str, folders: &[&str]| Domain {
+        name: name.to_owned(),
+        prefixes: folders.iter().map(|folder| path(folder)).collect(),
+    };
+    // Only the first can be a folder; the third picture is of no domain.
+    source.origins.push(Origin {
+        domains: vec![
+            domain("H_100X_C2", &["source0", "source1"]),
+            domain("a/../b", &["source3"]),
+        ],
+        ..Origin::default()
+    });
+    for (format, folder) in [(Format::Yolo, "yolo"), (Format::Coco, "coco")] {
+        write(&source, &path(folder), format, Placement::Copy).unwrap();
+        let data = open(&path(folder), &OpenOptions::strict()).unwrap();
+        let mut found: Vec<_> = data
+            .samples
+            .iter()
+            .map(|sample| {
+                let (image, root) = (sample.image.canonicalize(), path(folder).canonicalize());
+                let image = image.unwrap();
+                let below = image.strip_prefix(root.unwrap()).unwrap();
+                (
+                    below.to_string_lossy().into_owned(),
+                    sample.group.as_str(),
+                    sample.cells.len(),
+                )
+            })
+            .collect();
+        found.sort();
+        assert_eq!(
+            found,
+            [
+                (
+                    "images/test/domain-1/field-4.png".to_owned(),
+                    "=patient 1",
+                    4
+                ),
+                (
+                    "images/train/H_100X_C2/field.png".to_owned(),
+                    "=patient 0",
+                    4
+                ),
+                ("images/train/field-3.png".to_owned(), "=patient 1", 4),
+                (
+                    "images/val/H_100X_C2/field-2.png".to_owned(),
+                    "=patient 0",
+                    4
+                ),
+            ],
+            "{format:?}"
+        );
+        if format == Format::Yolo {
+            assert_eq!(data.domains(), ["H_100X_C2", "a/../b"]);
+            let of = data
+                .samples
+                .iter()
+                .filter_map(|sample| data.domain_of(sample));
+            assert_eq!(of.count(), 3);
+        }
+    }
+}
+
+#[test]
 fn joined_sets_agree_on_names_or_say_which_does_not_fit() {
     let scratch = tempfile::tempdir().unwrap();
     let first = sample_set(scratch.path(), false);
