@@ -92,6 +92,7 @@ pub fn run(mut args: TrainArgs) -> anyhow::Result<()> {
     let start = match (&args.weights, resume, float) {
         (_, Some(checkpoint), _) => Start::Resume(Box::new(checkpoint)),
         (_, None, Some(float)) => Start::Float(Box::new(float)),
+        (Some(path), None, None) if args.widen => Start::Narrow(weights_of(path)?),
         (Some(path), None, None) => Start::Weights(weights_of(path)?),
         (None, None, None) => Start::Nothing,
     };

@@ -38,6 +38,10 @@ pub struct TrainArgs {
     /// fit is listed and starts from nothing.
     #[arg(long, conflicts_with = "resume")]
     pub weights: Option<PathBuf>,
+    /// --weights are those of a network with half (a third, ...) of the channels: begin as the same
+    /// function (Net2Net), for a large network at little cost.
+    #[arg(long, requires = "weights", conflicts_with = "qat")]
+    pub widen: bool,
     /// Quantization-aware training: go on from the checkpoint in --weights, whose network, canvas,
     /// classes and attributes are kept, computing with the numbers of its 8-bit form; `quantize` takes
     /// the ranges from what comes out. A few epochs with a small rate are enough: --epochs 6

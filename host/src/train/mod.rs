@@ -13,6 +13,7 @@ mod regions;
 mod run;
 mod start;
 mod together;
+mod widen;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

@@ -154,6 +154,8 @@ pub enum Start {
     Nothing,
     /// The weights of another run, where they fit.
     Weights(BTreeMap<String, Tensor>),
+    /// The weights of a narrower network, widened to the same function.
+    Narrow(BTreeMap<String, Tensor>),
     /// A network in floating point that goes on fake-quantized, with its prior boxes.
     Float(Box<Checkpoint>),
     /// The last checkpoint of this run.

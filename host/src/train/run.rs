@@ -10,6 +10,7 @@ use super::ranges;
 use super::regions::Taught;
 use super::start::{class_weights_of, state_of};
 use super::together::Together;
+use super::widen::widened;
 use super::{
     Ended, Progress, Start, TrainError, TrainOptions, TrainPlan, best_checkpoint, last_checkpoint,
     pictures::RunPictures,
@@ -62,6 +63,12 @@ pub(super) struct EpochLoss {
     pub(super) time: TimeSplit,
 }
 
+fn tell_unfit(weights: &[String], tell: &mut impl FnMut(Progress<'_>)) {
+    if !weights.is_empty() {
+        tell(Progress::Unfit { weights });
+    }
+}
+
 impl<'a> Run<'a> {
     pub(super) fn new(
         data: &Dataset,
@@ -90,10 +97,12 @@ impl<'a> Run<'a> {
         let ema = match start {
             Start::Nothing => Ema::new(&store),
             Start::Weights(weights) => {
-                let unfit = checkpoint::fill_where_fitting(&store, &weights);
-                if !unfit.is_empty() {
-                    tell(Progress::Unfit { weights: &unfit });
-                }
+                tell_unfit(&checkpoint::fill_where_fitting(&store, &weights), tell);
+                Ema::new(&store)
+            }
+            Start::Narrow(weights) => {
+                let wide = widened(&store, &weights, state.plan.seed);
+                tell_unfit(&checkpoint::fill_where_fitting(&store, &wide), tell);
                 Ema::new(&store)
             }
             Start::Float(from) => {
