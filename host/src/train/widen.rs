@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn what_is_no_multiple_stays_as_it_is() {
         let store = nn::VarStore::new(Device::Cpu);
-        store.root().zeros("weight", &[5, 4]);
+        let _ = store.root().zeros("weight", &[5, 4]);
         let values = BTreeMap::from([(
             "weight".to_owned(),
             Tensor::ones([2, 2], (Kind::Float, Device::Cpu)),
