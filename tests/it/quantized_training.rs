@@ -177,6 +177,67 @@ fn training_with_eight_bits_mends_what_they_cost() {
     };
     cut_and_resumed_is_straight(&data, &cut, start, folder.path());
     refusals(&last_checkpoint(&run("float")), folder.path());
+    let [float, before, after] =
+        ["float", "before", "after"].map(|name| last_checkpoint(&run(name)));
+    ranges_of_an_exported_file(&after, &[(&float, 2), (&before, 4)], folder.path());
+}
+
+/// A float file takes the ranges of the checkpoint that it was exported from, of no other.
+fn ranges_of_an_exported_file(checkpoint: &Path, others: &[(&Path, u8)], folder: &Path) {
+    let say = |words: &[&str]| Cli::try_parse_from(words).expect("arguments").run();
+    let [exported, straight, by_file] =
+        ["ranges.onnx", "straight.onnx", "by-file.onnx"].map(|name| folder.join(name));
+    let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let quantize = |weights: &Path, out: &Path, more: &[&str]| {
+        let (weights, out, pictures) = (path(weights), path(out), path(&folder.join("fields")));
+        let words = [
+            "leuko-host",
+            "quantize",
+            "--weights",
+            &weights,
+            "--out",
+            &out,
+            "--calibrate",
+            &pictures,
+        ];
+        say(&[&words, more].concat())
+    };
+    say(&[
+        "leuko-host",
+        "export",
+        "--weights",
+        &path(checkpoint),
+        "--out",
+        &path(&exported),
+    ])
+    .expect("it is written");
+    for (other, code) in others {
+        let refused = quantize(&exported, &by_file, &["--ranges", &path(other)]);
+        assert_eq!(
+            host::exit::code(&refused.unwrap_err()),
+            *code,
+            "{}",
+            other.display()
+        );
+    }
+    quantize(checkpoint, &straight, &[]).expect("it is written");
+    quantize(&exported, &by_file, &["--ranges", &path(checkpoint)]).expect("it is written");
+    let heads = [&straight, &by_file].map(|file| {
+        let mut station =
+            TractNetwork::load(&ModelFile::read(file).expect("readable")).expect("it loads");
+        let mut buffers = HeadBuffers::new(station.contract());
+        let Size { width, height } = station.contract().canvas;
+        let noise: Vec<u8> = (0..3 * width * height)
+            .map(|at| (at.wrapping_mul(at) / 97) as u8)
+            .collect();
+        station.run(&noise, &mut buffers).expect("it runs");
+        buffers
+            .views()
+            .into_iter()
+            .map(<[f32]>::to_vec)
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(heads[0], heads[1]);
 }
 
 fn refusals(weights: &Path, folder: &Path) {

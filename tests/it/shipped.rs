@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use edge::model::ModelFile;
 use edge::network::Network;
@@ -78,4 +79,34 @@ fn every_convolution_of_a_shipped_8_bit_model_runs_in_integers() {
         let [float, int8] = sizes.map(|size| size.expect("readable").len() as f64);
         assert!(int8 / float < 0.3, "{int8} of {float} bytes");
     }
+}
+
+#[test]
+fn results_are_those_of_the_files_that_lie_there() {
+    let folders = folders_with("model.onnx");
+    assert!(!folders.is_empty());
+    for folder in folders {
+        let text = fs::read_to_string(folder.join("results.json")).expect("a model was judged");
+        let results: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        for (precision, name) in [("float32", "model.onnx"), ("int8", "model.int8.onnx")] {
+            let judged = results["files"][precision]["sha256"].as_str();
+            assert_eq!(
+                judged,
+                Some(file(&folder.join(name)).sha256()),
+                "{}",
+                folder.join(name).display()
+            );
+        }
+    }
+}
+
+#[test]
+fn tables_and_plot_of_the_models_page_are_what_the_results_say() {
+    let report = Command::new("python3")
+        .arg(root().join("models/report"))
+        .arg("--check")
+        .output()
+        .expect("python3 runs");
+    let said = String::from_utf8_lossy(&report.stderr);
+    assert!(report.status.success(), "{said}");
 }

@@ -42,6 +42,10 @@ pub struct QuantizeArgs {
     /// The file to write.
     #[arg(long)]
     out: PathBuf,
+    /// The checkpoint of `train --qat` that the .onnx file of --weights was exported from: the ranges that it was
+    /// trained with are taken instead of measured ones.
+    #[arg(long, value_name = "CHECKPOINT")]
+    ranges: Option<PathBuf>,
     /// How the range of a value is chosen.
     #[arg(long, value_enum, default_value_t)]
     observer: Observer,
@@ -94,7 +98,10 @@ pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
     }
     let station = args.gate.is_asked().then(|| args.gate.station());
     let station = station.transpose()?;
-    let parent = parent_of(&args.weights)?;
+    let mut parent = parent_of(&args.weights)?;
+    if let Some(path) = &args.ranges {
+        parent.ranges = ranges_of(path, &parent.bytes)?;
+    }
     if args.equalize && !parent.ranges.is_empty() {
         let found = "--equalize, expected none: the checkpoint was trained with its ranges (--qat)";
         return Err(Usage(found.to_owned()).into());
@@ -228,6 +235,32 @@ fn parent_of(path: &Path) -> anyhow::Result<Parent> {
         ranges: trained_ranges(&checkpoint)?,
         checkpoint: Some(checkpoint),
     })
+}
+
+/// The ranges that a checkpoint was trained with, where `bytes` is its float file.
+fn ranges_of(path: &Path, bytes: &[u8]) -> anyhow::Result<Ranges> {
+    let place = || path.display().to_string();
+    let ranges = trained_ranges(&Checkpoint::load(path)?).with_context(place)?;
+    if ranges.is_empty() {
+        let message = format!(
+            "--ranges {}: expected a checkpoint of `train --qat`",
+            place()
+        );
+        return Err(Usage(message).into());
+    }
+    let expected = crate::quantize::contract_of(bytes)?
+        .provenance
+        .checkpoint_sha256;
+    let found = sha256_of(path)?;
+    if found != expected.as_str() {
+        return Err(QuantizeError::Foreign {
+            place: format!("SHA-256 of {}", place()),
+            expected: expected.to_string(),
+            found,
+        }
+        .into());
+    }
+    Ok(ranges)
 }
 
 /// Pictures of what --calibrate names, never of a test split.
