@@ -16,10 +16,13 @@ use shared::class::ClassTable;
 use shared::head::{HeadLevel, HeadSpec, MAX_LEVELS};
 use tch::{Kind, Tensor, nn};
 
+use crate::anchors::Levels;
 use crate::engine::scaler::GradScaler;
 use crate::export::places_of;
 use crate::model::{Architecture, AttributeHead, Cost, Detector, FakeQuantizer, RegionHead, cost};
+use crate::onnx::unfold::unfolded;
 use crate::train::TrainPlan;
+use crate::weights::NamedTensors;
 use crate::weights::pickle::read_pt;
 
 /// Key of [`RunState`] in the file's metadata.
@@ -289,25 +292,67 @@ impl Checkpoint {
     }
 }
 
+/// Weights to start a training from.
+#[derive(Debug)]
+pub struct GivenWeights {
+    /// By the names of YOLOv5's state dict.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Prior boxes, where the file says them.
+    pub levels: Option<Levels>,
+    /// The batch norms were folded away: what they norm with has to be measured.
+    pub folded: bool,
+}
+
 /// The weights to start a training from: the running mean of one of our checkpoints of any version,
-/// the tensors of any other `.safetensors`, or those of a Python checkpoint of the family (`.pt`),
-/// read without executing anything.
+/// the tensors of any other `.safetensors`, an exported float `.onnx`, or those of a Python checkpoint
+/// of the family (`.pt`), read without executing anything.
 ///
 /// # Errors
-/// When the file cannot be read or is neither.
-pub fn weights_of(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
-    if path.extension().is_none_or(|extension| extension != "pt") {
-        return safetensors_of(path);
+/// When the file cannot be read or is none of them.
+pub fn weights_of(path: &Path) -> Result<GivenWeights, CheckpointError> {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    match extension {
+        Some("pt") => {
+            let foreign =
+                read_pt(path).map_err(|error| CheckpointError::Weights(error.to_string()))?;
+            Ok(GivenWeights {
+                tensors: named(&foreign.tensors),
+                levels: None,
+                folded: false,
+            })
+        }
+        Some("onnx") => onnx_weights_of(path),
+        _ => Ok(GivenWeights {
+            tensors: safetensors_of(path)?,
+            levels: None,
+            folded: false,
+        }),
     }
-    let foreign = read_pt(path).map_err(|error| CheckpointError::Weights(error.to_string()))?;
-    let named = foreign.tensors.iter().map(|(name, shape, values)| {
+}
+
+fn onnx_weights_of(path: &Path) -> Result<GivenWeights, CheckpointError> {
+    let bytes = fs::read(path).map_err(|source| CheckpointError::Io {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let (contract, tensors) = unfolded(&bytes).map_err(|error| CheckpointError::Format {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    })?;
+    Ok(GivenWeights {
+        tensors: named(&tensors),
+        levels: Some(contract.levels),
+        folded: true,
+    })
+}
+
+fn named(tensors: &NamedTensors) -> BTreeMap<String, Tensor> {
+    let tensor = |(name, shape, values): (&str, &[usize], &[f32])| {
         let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
-        (
-            name.to_owned(),
-            Tensor::from_slice(values).view(shape.as_slice()),
-        )
-    });
-    Ok(named.collect())
+        let tensor = Tensor::from_slice(values).view(shape.as_slice());
+        (name.to_owned(), tensor)
+    };
+    tensors.iter().map(tensor).collect()
 }
 
 fn safetensors_of(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
@@ -317,7 +362,7 @@ fn safetensors_of(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointErr
     })?;
     let tensors = SafeTensors::deserialize(&file).map_err(|e| CheckpointError::Format {
         path: path.to_path_buf(),
-        reason: format!("expected .safetensors or .pt weights: {e}"),
+        reason: format!("expected .safetensors, .onnx or .pt weights: {e}"),
     })?;
     let ours = tensors.iter().any(|(name, _)| name.starts_with(EMA_PREFIX));
     let mut out = BTreeMap::new();

@@ -34,8 +34,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
-    /// Weights to start from: a checkpoint of ours, any .safetensors, or YOLOv5's .pt; what does not
-    /// fit is listed and starts from nothing.
+    /// Weights to start from: a checkpoint of ours, any .safetensors, a float .onnx of `export`, or
+    /// YOLOv5's .pt; what does not fit is listed and starts from nothing.
     #[arg(long, conflicts_with = "resume")]
     pub weights: Option<PathBuf>,
     /// --weights are those of a network with half (a third, ...) of the channels: begin as the same

@@ -38,6 +38,7 @@ fn column(lrf: f64, cls: f64, obj: f64, scale: [f32; 2], mixup: f32) -> Hyper {
             cls_pw: 1.0,
             obj_pw: 1.0,
             label_smoothing: 0.0,
+            cls_any: 0.0,
             anchor_t: 4.0,
             ..LossOptions::default()
         },

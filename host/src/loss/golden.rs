@@ -132,7 +132,9 @@ const CANVAS: Size = Size::new(320, 320);
 
 fn official() -> Option<(nn::VarStore, Detector, HeadSpec)> {
     let path = wbc_data("pretrained")?.join("yolov5n.pt");
-    let weights = weights_of(&path).expect("the official checkpoint can be read");
+    let weights = weights_of(&path)
+        .expect("the official checkpoint can be read")
+        .tensors;
     let architecture = Architecture::yolov5("n").unwrap();
     let head = HeadSpec {
         levels: architecture.levels(),

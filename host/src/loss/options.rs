@@ -18,6 +18,9 @@ pub struct LossOptions {
     pub label_smoothing: f64,
     /// Largest ratio between a cell's side and the prior box's, either way, above 1.
     pub anchor_t: f32,
+    /// Weight of asking a cell of unsaid class to be surely of some class, 0 or more; 0 = off.
+    #[serde(default)]
+    pub cls_any: f64,
     /// How attributes are judged.
     #[serde(default)]
     pub attribute: AttributeLoss,
@@ -31,6 +34,7 @@ impl Default for LossOptions {
             obj_pw: 1.0,
             label_smoothing: 0.0,
             anchor_t: 4.0,
+            cls_any: 0.0,
             attribute: AttributeLoss::CrossEntropy,
         }
     }

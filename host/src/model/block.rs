@@ -82,7 +82,11 @@ impl Conv {
             let x = self.folded(x, pass);
             pass.value(format_args!("{}.conv", self.name), x)
         } else {
-            batch_norm(&x.apply(&self.conv), &self.bn, EPS, MOMENTUM, pass.train)
+            let x = x.apply(&self.conv);
+            if pass.settle {
+                self.settle(&x);
+            }
+            batch_norm(&x, &self.bn, EPS, MOMENTUM, pass.train)
         };
         let x = match self.activation {
             Activation::Silu => x.silu(),
@@ -90,6 +94,22 @@ impl Conv {
             Activation::LeakyRelu => x.maximum(&(&x * f64::from(LEAKY_SLOPE))),
         };
         pass.value(format_args!("{}.act", self.name), x)
+    }
+
+    /// Mean and variance of `x`, what the convolution says, become the running ones; gain and shift
+    /// change with them, so that the same comes out.
+    fn settle(&self, x: &Tensor) {
+        let (Some(weight), Some(bias)) = (&self.bn.ws, &self.bn.bs) else {
+            return;
+        };
+        let (variance, mean) = x.var_mean_dim([0_i64, 2, 3].as_slice(), true, false);
+        let gain = weight / (&self.bn.running_var + EPS).sqrt();
+        let shift = bias + (&mean - &self.bn.running_mean) * &gain;
+        let set = |variable: &Tensor, value: &Tensor| variable.shallow_clone().copy_(value);
+        set(weight, &(gain * (&variance + EPS).sqrt()));
+        set(bias, &shift);
+        set(&self.bn.running_mean, &mean);
+        set(&self.bn.running_var, &variance);
     }
 
     /// Convolution and batch norm as the exported graph has them: one convolution, whose weights are

@@ -123,10 +123,19 @@ impl Detector {
         }
     }
 
+    /// Batch norms take over the statistics of `canvases` and stay the same function: training goes on
+    /// from weights whose own were folded away.
+    pub fn settle(&self, canvases: &Tensor) {
+        tch::no_grad(|| self.pass(canvases, Pass::settling()));
+    }
+
     /// # Shapes
     /// canvases `[batch, 3, side, side]` (0..=1) → see [`Outputs`].
     pub fn forward(&self, canvases: &Tensor, train: bool) -> Outputs {
-        let pass = Pass::new(train, self.fake_quantizer.as_ref());
+        self.pass(canvases, Pass::new(train, self.fake_quantizer.as_ref()))
+    }
+
+    fn pass(&self, canvases: &Tensor, pass: Pass<'_>) -> Outputs {
         let mut outputs: Vec<Tensor> = Vec::with_capacity(self.layers.len());
         for (index, layer) in self.layers.iter().enumerate() {
             let x = outputs.last().unwrap_or(canvases);
@@ -250,6 +259,8 @@ mod tests {
     use tch::{Device, nn};
 
     use super::*;
+    use crate::checkpoint::seeded;
+
     fn parameters(size: &str, n_classes: usize) -> i64 {
         let store = nn::VarStore::new(Device::Cpu);
         let architecture = Architecture::yolov5(size).unwrap();
@@ -281,6 +292,32 @@ mod tests {
                 [coco, cells],
                 "{size}"
             );
+        }
+    }
+
+    /// After `settle` the network says the same, and in training too, where each batch norms itself.
+    #[test]
+    fn settled_batch_norms_have_the_pictures_statistics_and_change_nothing() {
+        let store = nn::VarStore::new(Device::Cpu);
+        let architecture = Architecture::yolov5("n").unwrap();
+        let head = HeadSpec {
+            levels: architecture.levels(),
+            n_classes: 5,
+            value_counts: Default::default(),
+        };
+        let canvases = seeded(4, || Tensor::rand([4, 3, 64, 64], (Kind::Float, Device::Cpu)));
+        let network = seeded(3, || Detector::new(&store.root(), &architecture, &head));
+        let expected = network.forward(&canvases, false).heads;
+        network.settle(&canvases);
+        let mean = &store.variables()["model.3.bn.running_mean"];
+        assert!(f64::try_from(mean.abs().max()).unwrap() > 1e-3);
+        for (train, bound) in [(false, 1e-4), (true, 2e-2)] {
+            let found = tch::no_grad(|| network.forward(&canvases, train).heads);
+            for (found, expected) in found.iter().zip(&expected) {
+                let off = (found - expected).abs().max() / expected.std(true);
+                let off = f64::try_from(off).unwrap();
+                assert!(off < bound, "train {train}: {off}");
+            }
         }
     }
 }

@@ -123,6 +123,8 @@ impl FakeQuantizer {
 pub(super) struct Pass<'a> {
     /// Batch norms use the batch's own statistics, unless the network is fake-quantized.
     pub(super) train: bool,
+    /// Batch norms take over the batch's statistics and stay the same function.
+    pub(super) settle: bool,
     fake: Option<FakePass<'a>>,
 }
 
@@ -140,7 +142,19 @@ impl<'a> Pass<'a> {
             params: quantizer.params(),
             seen: RefCell::new(quantizer.ranges.iter().map(|_| None).collect()),
         });
-        Self { train, fake }
+        Self {
+            train,
+            settle: false,
+            fake,
+        }
+    }
+
+    /// One that settles the batch norms.
+    pub(super) fn settling() -> Self {
+        Self {
+            settle: true,
+            ..Self::new(false, None)
+        }
     }
 
     pub(super) fn is_fake(&self) -> bool {

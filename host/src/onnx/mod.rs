@@ -11,6 +11,7 @@ pub mod graph;
 pub mod head;
 mod ops;
 pub mod regions;
+pub mod unfold;
 pub(crate) mod wire;
 pub mod yolov5;
 

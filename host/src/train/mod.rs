@@ -11,6 +11,7 @@ mod progress;
 mod ranges;
 mod regions;
 mod run;
+mod shown;
 mod start;
 mod together;
 mod widen;

@@ -1,6 +1,5 @@
 //! What a training is asked for and what it begins with.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +7,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::fit::FitKind;
 use shared::geometry::Size;
-use tch::{Device, Tensor};
+use tch::Device;
 
 use crate::augment::Augmentation;
 use crate::cache::CachePlan;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, GivenWeights};
 use crate::dataset::Sample;
 use crate::engine::autocast::AmpChoice;
 use crate::engine::group::ProcessGroup;
@@ -153,9 +152,9 @@ pub enum Start {
     /// Random weights.
     Nothing,
     /// The weights of another run, where they fit.
-    Weights(BTreeMap<String, Tensor>),
+    Weights(GivenWeights),
     /// The weights of a narrower network, widened to the same function.
-    Narrow(BTreeMap<String, Tensor>),
+    Narrow(GivenWeights),
     /// A network in floating point that goes on fake-quantized, with its prior boxes.
     Float(Box<Checkpoint>),
     /// The last checkpoint of this run.

@@ -1,13 +1,11 @@
 //! The ranges of a quantization-aware training: measured first, then followed, frozen in the end.
 
-use tch::{Device, Tensor};
+use tch::Device;
 
+use super::shown::shown;
 use super::{TrainError, TrainPlan};
-use crate::dataset::{Dataset, Sample, Split};
-use crate::eval::lay;
-use crate::model::{Detector, RangePhase, channels_last, scaled};
-use crate::picture::Picture;
-use crate::quantize::spaced;
+use crate::dataset::Dataset;
+use crate::model::{Detector, RangePhase};
 
 /// Pictures that the ranges are measured on before the first step.
 const MEASURED: usize = 64;
@@ -30,19 +28,9 @@ pub(super) fn measure(
     plan: &TrainPlan,
     device: Device,
 ) -> Result<(), TrainError> {
-    let samples: Vec<&Sample> = data.split(Split::Train).collect();
-    let chosen: Vec<usize> = spaced(samples.len(), MEASURED).collect();
     network.set_range_phase(RangePhase::Measured);
-    for batch in chosen.chunks(BATCH) {
-        let mut canvases = Vec::new();
-        for &at in batch {
-            let path = &samples[at].image;
-            let (_, canvas) = lay(&Picture::open(path)?, path, plan.fit, plan.canvas)?;
-            canvases.extend(canvas);
-        }
-        let (height, width) = (i64::from(plan.canvas.height), i64::from(plan.canvas.width));
-        let canvases = Tensor::from_slice(&canvases).view([-1, 3, height, width]);
-        let canvases = scaled(&channels_last(&canvases.to_device(device)));
+    for canvases in shown(data, plan, device, MEASURED, BATCH) {
+        let canvases = canvases?;
         tch::no_grad(|| network.forward(&canvases, false));
     }
     network.set_range_phase(RangePhase::Frozen);

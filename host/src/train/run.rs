@@ -7,6 +7,7 @@ use tch::{Tensor, nn};
 
 use super::machine::{Machine, Stepped};
 use super::ranges;
+use super::shown;
 use super::regions::Taught;
 use super::start::{class_weights_of, state_of};
 use super::together::Together;
@@ -96,13 +97,19 @@ impl<'a> Run<'a> {
         let class_weights = class_weights_of(data, &state.plan, options.device);
         let ema = match start {
             Start::Nothing => Ema::new(&store),
-            Start::Weights(weights) => {
-                tell_unfit(&checkpoint::fill_where_fitting(&store, &weights), tell);
+            Start::Weights(given) => {
+                tell_unfit(&checkpoint::fill_where_fitting(&store, &given.tensors), tell);
+                if given.folded {
+                    shown::settle(&network, data, &state.plan, options.device)?;
+                }
                 Ema::new(&store)
             }
-            Start::Narrow(weights) => {
-                let wide = widened(&store, &weights, state.plan.seed);
+            Start::Narrow(given) => {
+                let wide = widened(&store, &given.tensors, state.plan.seed);
                 tell_unfit(&checkpoint::fill_where_fitting(&store, &wide), tell);
+                if given.folded {
+                    shown::settle(&network, data, &state.plan, options.device)?;
+                }
                 Ema::new(&store)
             }
             Start::Float(from) => {

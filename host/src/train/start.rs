@@ -4,7 +4,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Balance, Progress, Start, TrainError, TrainPlan};
 use crate::anchors::{Levels, check_anchors, sizes_on_canvas};
-use crate::checkpoint::RunState;
+use crate::checkpoint::{GivenWeights, RunState};
 use crate::dataset::{Dataset, Sample, Split, class_weights, fingerprint};
 use crate::model::AttributeHead;
 
@@ -30,6 +30,12 @@ pub(super) fn state_of(
     }
     let levels = match start {
         Start::Float(from) => from.run.levels.clone(),
+        Start::Weights(GivenWeights { levels: Some(levels), .. })
+        | Start::Narrow(GivenWeights { levels: Some(levels), .. })
+            if levels.len() == plan.architecture.levels().len() =>
+        {
+            levels.clone()
+        }
         _ => levels_of(data, &plan, tell),
     };
     Ok(RunState {
