@@ -16,7 +16,7 @@ pub const CELLS_MAX: usize = 16_384;
 
 /// A box that comes as near to the frame's edge as this part of its longer side is taken to be cut
 /// there: a detector's box of a cut cell seldom ends exactly at the edge.
-const EDGE_SHARE: f32 = 0.04;
+const EDGE_SHARE: f32 = 0.03;
 
 /// At least as near, pixels.
 const EDGE_MIN_PX: f32 = 1.0;
@@ -269,12 +269,12 @@ mod tests {
     fn cells_at_the_edge_are_left_to_another_field() {
         let cases = [
             (round(30.0, 200.0, 60.0), Fate::Margin),
-            (round(32.0, 200.0, 60.0), Fate::Margin),
-            (round(33.0, 200.0, 60.0), Fate::New(0)),
+            (round(31.5, 200.0, 60.0), Fate::Margin),
+            (round(32.0, 200.0, 60.0), Fate::New(0)),
             (round(608.0, 200.0, 60.0), Fate::Margin),
             (round(300.0, 31.0, 60.0), Fate::Margin),
-            (round(300.0, 448.0, 60.0), Fate::Margin),
-            (round(300.0, 447.0, 60.0), Fate::New(0)),
+            (round(300.0, 449.0, 60.0), Fate::Margin),
+            (round(300.0, 448.0, 60.0), Fate::New(0)),
             (round(-20.0, 700.0, 60.0), Fate::Margin),
         ];
         for (bbox, fate) in cases {

@@ -5,25 +5,17 @@
 //! found again. Only where no key frame agrees does the shift against the frame before count. Where
 //! neither does, the place is lost, until a key frame is recognised or a new field is declared by
 //! hand, which begins a new island: its distance to the others is not known.
+//!
+//! Islands that meet are not joined: what lies on both is counted twice. So a new field should be
+//! declared only after every key frame was compared ([`Track::Lost`] says how many were), which is
+//! when the view has nothing in common with any counted field that is remembered.
 
 use serde::{Deserialize, Serialize};
 use shared::geometry::Size;
 
 use super::FieldError;
 use super::grey::Reduced;
-use super::register::{Registrar, Shift, Spectrum, likeness};
-
-/// Least height of a peak that is believed. Pictures without a common cell stay below 0.05,
-/// pictures shifted by a third of the frame, with the blur and noise of a cheap camera, above 0.12
-/// (the test of `register` prints both).
-pub const PEAK_MIN: f32 = 0.075;
-
-/// Least likeness of the common part: strangers reach 0.4 with few cells, the same cells 0.7 even
-/// when one of the pictures is out of focus.
-pub const LIKENESS_MIN: f32 = 0.5;
-
-/// Largest believed shift along an axis, as a part of the frame's side.
-pub const REACH: f64 = 0.4;
+use super::register::{REACH, Registrar, Shift, Spectrum, believed};
 
 /// Distance along an axis from which a further key frame is kept, as a part of the frame's side.
 const KEY_SPACING: f64 = 0.2;
@@ -304,17 +296,40 @@ impl Map {
                 .is_some_and(|apart| (0..2).all(|k| apart[k] < spacing[k]))
         };
         if !self.keys.iter().any(near) {
-            self.remember(place);
+            let grey = std::mem::take(&mut self.current.grey);
+            self.remember(place, &grey);
+            self.current.grey = grey;
         }
     }
 
-    /// Notes that the field at a place was counted; it is a key frame from now on if it is the last.
-    pub fn mark_counted(&mut self, place: Place) {
+    /// Takes a field in that was counted before this map was made, so that the stage is recognised
+    /// there. The next frame is looked for among such fields.
+    ///
+    /// # Panics
+    /// When the picture has another size than the map was made for.
+    pub fn recall(&mut self, reduced: &Reduced, place: Place) {
+        assert_eq!(reduced.size(), self.size, "size of a recalled field");
+        self.remember(place, reduced.grey());
+        self.visit(place);
+        self.island = self.island.max(place.island);
+        self.state = State::Lost {
+            last: place,
+            next: 0,
+            searched: 0,
+        };
+    }
+
+    fn visit(&mut self, place: Place) {
         if self.visited.len() < VISITED_MAX {
             self.visited.push(place);
         } else {
             self.counters.visits_forgotten += 1;
         }
+    }
+
+    /// Notes that the field at a place was counted; it is a key frame from now on if it is the last.
+    pub fn mark_counted(&mut self, place: Place) {
+        self.visit(place);
         self.keep();
     }
 
@@ -403,7 +418,7 @@ impl Map {
 
     /// Up to [`TRIED`] key frames of the island within reach, the nearest first.
     fn nearest(&self, expected: Place) -> [Option<usize>; TRIED] {
-        let reach = self.part(REACH);
+        let reach = self.part(f64::from(REACH));
         let mut best = [(f64::INFINITY, None); TRIED];
         for (index, key) in self.keys.iter().enumerate() {
             let Some(apart) = key.place.apart(expected) else {
@@ -494,12 +509,11 @@ impl Map {
             .sort_unstable_by(|&a, &b| far(a).total_cmp(&far(b)).then(a.cmp(&b)));
     }
 
-    fn remember(&mut self, place: Place) {
+    fn remember(&mut self, place: Place, grey: &[u8]) {
         if self.keys.len() < self.limits.key_frames_max as usize {
-            let grey = self.current.grey.clone();
             self.keys.push(KeyFrame {
                 place,
-                grey,
+                grey: grey.to_vec(),
                 used: self.frame,
             });
             return;
@@ -510,21 +524,11 @@ impl Map {
         };
         let key = &mut self.keys[index];
         key.place = place;
-        key.grey.copy_from_slice(&self.current.grey);
+        key.grey.copy_from_slice(grey);
         key.used = self.frame;
         if self.transformed == Some(index) {
             self.transformed = None;
         }
         self.counters.forgotten += 1;
     }
-}
-
-/// The shift, if peak, size and likeness allow it.
-fn believed(size: Size, from: &[u8], to: &[u8], shift: Shift) -> Option<Shift> {
-    let within = |part: f32, side: u32| f64::from(part.abs()) <= REACH * f64::from(side);
-    (shift.peak >= PEAK_MIN
-        && within(shift.x, size.width)
-        && within(shift.y, size.height)
-        && likeness(size, from, to, shift) >= LIKENESS_MIN)
-        .then_some(shift)
 }

@@ -192,6 +192,18 @@ impl FieldWatch {
         self.coverage.add(place);
     }
 
+    /// Takes in a field that was counted before, from its stored picture, when a count goes on after
+    /// a restart: the stage is then recognised there. Its cells follow by [`FieldWatch::offer`].
+    ///
+    /// # Errors
+    /// When the picture has another size than the frames.
+    pub fn recall(&mut self, picture: RgbView<'_>, place: Place) -> Result<(), FieldError> {
+        self.reduced.fill(picture)?;
+        self.map.recall(&self.reduced, place);
+        self.coverage.add(place);
+        Ok(())
+    }
+
     /// Decides about a detection of the field at `place`, and counts it if it is new. Also takes the
     /// recorded cells of a count that goes on.
     pub fn offer(&mut self, place: Place, bbox: &BBox<Image>) -> Fate {

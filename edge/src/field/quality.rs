@@ -73,65 +73,71 @@ impl Best {
 /// Its memory is reused from frame to frame.
 #[derive(Clone, Debug, Default)]
 pub struct FocusProbe {
-    lines: [Vec<u16>; 3],
+    /// The last three lines of both halves.
+    lines: [[Vec<u16>; 3]; 2],
 }
 
 impl FocusProbe {
     /// Variance of the Laplacian of green after a 2x2 mean, over the squared mean: does not depend
-    /// on the lamp, and moves with blur where noise would hide it. 0 for a black frame and for one
-    /// of less than 6 pixels a side.
+    /// on the lamp. The sensor's noise, which would hide the blur, is left out: the variance is the
+    /// covariance of the two diagonals of each 2x2 square, which see the same cell but not the same
+    /// noise. 0 for a black frame and for one of less than 6 pixels a side.
     pub fn measure(&mut self, view: RgbView<'_>) -> f32 {
         let width = view.size().width as usize / 2;
         let height = view.size().height / 2;
         if width < 3 || height < 3 {
             return 0.0;
         }
-        for line in &mut self.lines {
+        for line in self.lines.iter_mut().flatten() {
             line.resize(width, 0);
         }
-        let (mut sum, mut squares, mut light) = (0_i64, 0_i64, 0_u64);
+        // Sums of the Laplacians of both halves, of their products, and of the light.
+        let (mut sums, mut products, mut light) = ([0_i64; 2], 0_i64, 0_u64);
         for row in 0..height {
-            self.lines.rotate_left(1);
-            let pair = [view.row(2 * row), view.row(2 * row + 1)];
-            let below = &mut self.lines[2];
-            halve(pair, below);
-            light += below.iter().map(|&value| u64::from(value)).sum::<u64>();
+            for half in &mut self.lines {
+                half.rotate_left(1);
+            }
+            let [[_, _, falling], [_, _, rising]] = &mut self.lines;
+            light += halve([view.row(2 * row), view.row(2 * row + 1)], falling, rising);
             if row >= 2 {
-                let (line_sum, line_squares) = laplacian(&self.lines);
-                sum += line_sum;
-                squares += line_squares;
+                for x in 1..width - 1 {
+                    let [a, b] = self.lines.each_ref().map(|half| laplacian(half, x));
+                    sums = [sums[0] + a, sums[1] + b];
+                    products += a * b;
+                }
             }
         }
         let n = (width - 2) as f64 * f64::from(height - 2);
-        let mean = light as f64 / (width as f64 * f64::from(height));
+        let mean = light as f64 / (2.0 * width as f64 * f64::from(height));
         if mean <= 0.0 {
             return 0.0;
         }
-        let bias = sum as f64 / n;
-        ((squares as f64 / n - bias * bias) / (mean * mean)) as f32
+        let [a, b] = sums.map(|sum| sum as f64 / n);
+        ((products as f64 / n - a * b).max(0.0) / (mean * mean)) as f32
     }
 }
 
-/// Sums of green over 2 x 2 pixels.
-fn halve(pair: [&[u8]; 2], out: &mut [u16]) {
-    let [upper, lower] = pair.map(|line| line.as_chunks::<6>().0);
-    for ((value, a), b) in out.iter_mut().zip(upper).zip(lower) {
-        *value = [a[1], a[4], b[1], b[4]].into_iter().map(u16::from).sum();
+/// Sums of green over both diagonals of 2 x 2 pixels; the sum of all.
+fn halve([upper, lower]: [&[u8]; 2], falling: &mut [u16], rising: &mut [u16]) -> u64 {
+    let mut light = 0;
+    let squares = upper
+        .as_chunks::<6>()
+        .0
+        .iter()
+        .zip(lower.as_chunks::<6>().0);
+    for ((square, falling), rising) in squares.zip(falling).zip(rising) {
+        let [a, b, c, d] = [square.0[1], square.0[4], square.1[1], square.1[4]].map(u16::from);
+        (*falling, *rising) = (a + d, b + c);
+        light += u64::from(*falling + *rising);
     }
+    light
 }
 
-/// Sum and sum of squares of the middle line's Laplacian.
-fn laplacian(lines: &[Vec<u16>; 3]) -> (i64, i64) {
-    let [above, middle, below] = lines.each_ref().map(Vec::as_slice);
-    let (mut sum, mut squares) = (0_i64, 0_i64);
-    for (x, around) in middle.windows(3).enumerate() {
-        let [left, centre, right] = [around[0], around[1], around[2]].map(i32::from);
-        let vertical = i32::from(above[x + 1]) + i32::from(below[x + 1]);
-        let value = i64::from(4 * centre - left - right - vertical);
-        sum += value;
-        squares += value * value;
-    }
-    (sum, squares)
+/// Laplacian of the middle line at `x`, which is no end of it.
+fn laplacian([above, middle, below]: &[Vec<u16>; 3], x: usize) -> i64 {
+    let at = |line: &[u16], x: usize| i64::from(line[x]);
+    let around = at(middle, x - 1) + at(middle, x + 1) + at(above, x) + at(below, x);
+    4 * at(middle, x) - around
 }
 
 /// Light, colour and density of a reduced picture; what needs other frames is left at its default.
@@ -223,8 +229,8 @@ mod tests {
 
     #[test]
     fn a_checkerboard_has_the_focus_that_was_worked_out_by_hand() {
-        // 2x2 blocks of 0 and 100: after the mean, neighbours differ by 400 (sums of four).
-        // Laplacian +-1600, variance 1600^2, mean 200.
+        // 2x2 squares of 0 and 100: sums of two differ by 200 from square to square.
+        // Laplacian +-800, variance 800^2, mean 100.
         let size = Size::new(16, 16);
         let mut bytes = vec![0_u8; 16 * 16 * 3];
         for (index, pixel) in bytes.as_chunks_mut::<3>().0.iter_mut().enumerate() {

@@ -5,6 +5,8 @@
 //! (platelets, white cells, clumps) is set aside. Not for smears with much anisocytosis: a
 //! microcytic patient's scale comes out too large by as much as the cells are too small.
 
+use std::ops::RangeInclusive;
+
 use serde::Serialize;
 use shared::geometry::Size;
 use thiserror::Error;
@@ -35,7 +37,7 @@ const ROUNDNESS_MIN: f32 = 0.955;
 const ELONGATION_MAX: f32 = 1.35;
 
 /// A cell is one of many when its diameter is within these parts of their median.
-const LIKE_MANY: std::ops::RangeInclusive<f32> = 0.75..=1.3;
+const LIKE_MANY: RangeInclusive<f32> = 0.75..=1.3;
 
 /// Why there is no scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -223,8 +225,23 @@ impl RedCells {
         bounds
     }
 
-    /// Second moments of a blob, its pale middle filled row by row; `None` unless it is whole, large
-    /// enough and round.
+    /// From which row to which a blob reaches, column by column from its left one.
+    fn column_spans(
+        &self,
+        label: u32,
+        [left, top, right, bottom]: [usize; 4],
+        width: usize,
+    ) -> Vec<RangeInclusive<usize>> {
+        let of = |column: usize| {
+            let is_in = |row: &usize| self.labels[row * width + column] == label;
+            let first = (top..=bottom).find(is_in).unwrap_or(bottom);
+            first..=(top..=bottom).rfind(is_in).unwrap_or(top)
+        };
+        (left..=right).map(of).collect()
+    }
+
+    /// Second moments of a blob, its pale middle filled (what lies between its outermost pixels of
+    /// both the row and the column); `None` unless it is whole, large enough and round.
     fn blob(
         &self,
         label: u32,
@@ -240,12 +257,16 @@ impl RedCells {
         if is_cut || sides.iter().any(|&side| (side as f32) < SIDE_MIN_PX) {
             return None;
         }
+        let columns = self.column_spans(label, [left, top, right, bottom], width);
         let [mut n, mut x, mut y, mut xx, mut yy, mut xy] = [0.0_f64; 6];
         for row in top..=bottom {
             let line = &self.labels[row * width..][left..=right];
             let first = line.iter().position(|&found| found == label)?;
             let last = line.iter().rposition(|&found| found == label)?;
-            for column in first..=last {
+            for (column, span) in columns.iter().enumerate().take(last + 1).skip(first) {
+                if !span.contains(&row) {
+                    continue;
+                }
                 let (px, py) = (column as f64, (row - top) as f64);
                 n += 1.0;
                 x += px;

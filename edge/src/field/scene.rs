@@ -25,6 +25,30 @@ impl Scene {
         Self { bytes, size, cells }
     }
 
+    /// Dirt on the camera: dark spots that do not move with the slide.
+    pub(super) fn soil(&mut self) {
+        let width = self.size.width as usize;
+        for (x, y, radius) in [
+            (60_usize, 50_usize, 5_usize),
+            (210, 90, 3),
+            (130, 160, 7),
+            (260, 200, 4),
+            (30, 190, 3),
+        ] {
+            let spot = (y - radius..=y + radius)
+                .flat_map(|row| (x - radius..=x + radius).map(move |column| (column, row)))
+                .filter(|&(column, row)| {
+                    column.abs_diff(x).pow(2) + row.abs_diff(y).pow(2) <= radius * radius
+                });
+            for (column, row) in spot {
+                let at = (row * width + column) * 3;
+                for value in &mut self.bytes[at..at + 3] {
+                    *value /= 2;
+                }
+            }
+        }
+    }
+
     pub(super) fn view(&self) -> RgbView<'_> {
         RgbView::new(&self.bytes, self.size).unwrap()
     }
