@@ -407,9 +407,8 @@ impl Map {
                 peak: shift.peak,
             };
         }
-        if !self.keys.iter().any(|key| key.place.island == last.island) {
-            // Nothing was counted here: the island may as well begin now.
-            self.island = last.island;
+        if self.keys.is_empty() {
+            // Nothing was counted yet: the map may as well begin now.
             return self.start();
         }
         self.counters.lost += 1;
