@@ -271,7 +271,7 @@ mod tests {
             (round(30.0, 200.0, 60.0), Fate::Margin),
             (round(31.5, 200.0, 60.0), Fate::Margin),
             (round(32.0, 200.0, 60.0), Fate::New(0)),
-            (round(608.0, 200.0, 60.0), Fate::Margin),
+            (round(609.0, 200.0, 60.0), Fate::Margin),
             (round(300.0, 31.0, 60.0), Fate::Margin),
             (round(300.0, 449.0, 60.0), Fate::Margin),
             (round(300.0, 448.0, 60.0), Fate::New(0)),

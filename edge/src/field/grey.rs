@@ -19,6 +19,9 @@ pub const FRAME_SIDE_MAX: u32 = 16_384;
 const BLACK: u8 = 2;
 const WHITE: u8 = 253;
 
+/// Least brightness of a blank field, everywhere; below, dividing by it makes noise.
+const BLANK_MIN: u8 = 16;
+
 /// A frame in boxes of `factor` x `factor` pixels; what does not fill a box at the right and lower
 /// edge is left out. Its memory is reused from frame to frame.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct Reduced {
     grey: Vec<u8>,
     sums: Vec<u32>,
     clipped: Clipped,
+    /// Brightness of a blank field; empty while none was shown.
+    blank: Vec<u8>,
 }
 
 /// Pixels of the frame at the ends of the scale, all three channels, as shares 0..=1.
@@ -62,6 +67,7 @@ impl Reduced {
             grey: vec![0; pixels],
             sums: vec![0; size.width as usize * 3],
             clipped: Clipped::default(),
+            blank: Vec::new(),
         })
     }
 
@@ -92,10 +98,34 @@ impl Reduced {
         for (grey, colour) in self.grey.iter_mut().zip(self.rgb.as_chunks::<3>().0) {
             *grey = luma(*colour);
         }
+        self.flatten();
         let seen = self.grey.len() as f32 * (self.factor * self.factor) as f32;
         let [low, high] = ends.map(|count| count as f32 / seen);
         self.clipped = Clipped { low, high };
         Ok(())
+    }
+
+    /// Takes the last frame for a blank field: from the next one on, brightness is relative to it.
+    /// An uneven lamp and dirt on the camera, which do not move with the slide, are then gone. A
+    /// black frame is no blank field and is not taken; says whether it was.
+    pub fn take_for_blank(&mut self) -> bool {
+        let rgb = self.rgb.as_chunks::<3>().0;
+        let is_lit = rgb.iter().all(|&colour| luma(colour) >= BLANK_MIN);
+        if is_lit {
+            self.blank.clear();
+            self.blank.extend(rgb.iter().map(|&colour| luma(colour)));
+        }
+        is_lit
+    }
+
+    fn flatten(&mut self) {
+        let sum: u64 = self.blank.iter().map(|&value| u64::from(value)).sum();
+        let level = (sum / self.blank.len().max(1) as u64) as u32;
+        for (grey, &blank) in self.grey.iter_mut().zip(&self.blank) {
+            let blank = u32::from(blank);
+            let flat = (u32::from(*grey) * level + blank / 2) / blank;
+            *grey = flat.min(255) as u8;
+        }
     }
 
     fn add_line(&mut self, line: &[u8], ends: &mut [u64; 2]) {
@@ -126,7 +156,7 @@ impl Reduced {
         self.factor
     }
 
-    /// Brightness (BT.601), row by row.
+    /// Brightness (BT.601), relative to the blank field where one was shown, row by row.
     pub fn grey(&self) -> &[u8] {
         &self.grey
     }
@@ -176,6 +206,31 @@ mod tests {
         let black = 1.0 - 9.0 / (639.0 * 129.0);
         assert!((reduced.clipped().low - black).abs() < 1e-6);
         assert_eq!(reduced.clipped().high, 0.0);
+    }
+
+    #[test]
+    fn brightness_is_relative_to_a_blank_field_once_one_was_shown() {
+        let size = Size::new(64, 48);
+        let lamp = |index: usize| if index % 64 < 32 { 200 } else { 100 };
+        let frame = |part: u32| -> Vec<u8> {
+            (0..64 * 48)
+                .flat_map(|index| [(lamp(index) * part / 100) as u8; 3])
+                .collect()
+        };
+        let mut reduced = Reduced::new(size).unwrap();
+        assert!(!reduced.take_for_blank(), "black");
+        reduced
+            .fill(RgbView::new(&frame(100), size).unwrap())
+            .unwrap();
+        assert!(reduced.take_for_blank());
+        reduced
+            .fill(RgbView::new(&frame(50), size).unwrap())
+            .unwrap();
+        assert!(
+            reduced.grey().iter().all(|&value| value == 75),
+            "half of the mean, 150"
+        );
+        assert_eq!(reduced.rgb()[0], [100; 3], "colour stays as it came");
     }
 
     #[test]

@@ -210,6 +210,13 @@ impl FieldWatch {
         self.counter.offer(place, bbox)
     }
 
+    /// The last frame shows a blank field: lamp and dirt are measured by it from now on. `false` when
+    /// it is too dark to be one. Best said before the first field is counted: what was seen before is
+    /// compared with what is seen after.
+    pub fn take_for_blank(&mut self) -> bool {
+        self.reduced.take_for_blank()
+    }
+
     /// The user says that the next field is a new one, far from all others.
     pub fn new_field(&mut self) {
         self.map.new_field();

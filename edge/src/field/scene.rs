@@ -25,8 +25,8 @@ impl Scene {
         Self { bytes, size, cells }
     }
 
-    /// Dirt on the camera: dark spots that do not move with the slide.
-    pub(super) fn soil(&mut self) {
+    /// Dirt on the camera: spots that do not move with the slide and take a `part` of the light.
+    pub(super) fn soil(&mut self, part: f32) {
         let width = self.size.width as usize;
         for (x, y, radius) in [
             (60_usize, 50_usize, 5_usize),
@@ -43,7 +43,7 @@ impl Scene {
             for (column, row) in spot {
                 let at = (row * width + column) * 3;
                 for value in &mut self.bytes[at..at + 3] {
-                    *value /= 2;
+                    *value = (f32::from(*value) * (1.0 - part)) as u8;
                 }
             }
         }
