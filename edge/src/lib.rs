@@ -15,6 +15,7 @@ pub mod demo;
 pub mod detector;
 pub mod embedded;
 pub mod exit;
+pub mod field;
 pub mod fields;
 #[cfg(test)]
 mod fixture;
