@@ -248,6 +248,24 @@ fn a_camera_that_leaves_out_the_usual_huffman_tables_is_understood() {
 }
 
 #[test]
+fn the_orientation_of_an_exif_header_does_not_turn_a_frame() {
+    // TIFF, little endian, one directory at 8 with one entry: orientation (0x0112), a short: 6, a
+    // quarter turn.
+    let tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let mut bytes = vec![0xff, 0xd8, 0xff, 0xe1, 0, (2 + 6 + tiff.len()) as u8];
+    bytes.extend(b"Exif\0\0");
+    bytes.extend(tiff);
+    bytes.extend(&ramp()[2..]);
+    let turned = crate::picture::decode(&bytes).expect("a whole picture");
+    assert_eq!(
+        turned.size(),
+        Size::new(16, 32),
+        "the header asks for a turn"
+    );
+    assert_ramp(&decoded(&bytes, &JPEG).unwrap());
+}
+
+#[test]
 fn a_jpeg_cut_anywhere_is_refused() {
     let bytes = ramp();
     for len in 0..bytes.len() {
@@ -269,10 +287,11 @@ fn a_jpeg_cut_anywhere_is_refused() {
 
 #[test]
 fn what_is_no_jpeg_of_the_agreed_size_and_colours_is_refused_with_its_reason() {
-    let with_components = |components: u8| {
+    // Behind the marker of the frame: length (2), precision, height (2), width (2), components.
+    let with = |at: usize, values: &[u8]| {
         let mut bytes = ramp();
         let frame = bytes.windows(2).position(|two| two == [0xff, 0xc0]);
-        bytes[frame.unwrap() + 9] = components;
+        bytes[frame.unwrap() + 2 + at..][..values.len()].copy_from_slice(values);
         bytes
     };
     for (bytes, reason, message) in [
@@ -297,12 +316,17 @@ fn what_is_no_jpeg_of_the_agreed_size_and_colours_is_refused_with_its_reason() {
             "frame of 1x1, expected 32x16",
         ),
         (
+            with(3, &[0xff; 4]),
+            DamageReason::Size,
+            "frame of 65535x65535, expected 32x16",
+        ),
+        (
             jpeg(Size::new(16, 32), image::ExtendedColorType::Rgb8),
             DamageReason::Size,
             "frame of 16x32, expected 32x16",
         ),
         (
-            with_components(4),
+            with(7, &[4]),
             DamageReason::Colours,
             "JPEG frame of 4 colour components, expected 1 or 3",
         ),
