@@ -18,6 +18,7 @@ pub mod exit;
 pub mod fields;
 #[cfg(test)]
 mod fixture;
+pub mod frame;
 pub mod layers;
 pub mod model;
 pub mod network;
