@@ -115,18 +115,21 @@ impl Probe {
 /// Frozen, black and white pictures are said, forbid counting, and are over when they are over.
 pub fn picture_troubles(start: Instant) -> Outcome {
     let mut probe = Probe::live(start)?;
-    for (control, on, trouble) in [
-        (vivid::TEXT, vivid::TEXT_NONE, Trouble::Frozen),
-        (vivid::PATTERN, vivid::PATTERN_BLACK, Trouble::Black),
-        (vivid::PATTERN, vivid::PATTERN_WHITE, Trouble::White),
+    for (pattern, trouble) in [
+        (vivid::PATTERN_BARS, Trouble::Frozen),
+        (vivid::PATTERN_BLACK, Trouble::Black),
+        (vivid::PATTERN_WHITE, Trouble::White),
     ] {
-        push(control, on)?;
+        // The text is what changes from frame to frame, and is neither black nor white.
+        push(vivid::TEXT, vivid::TEXT_NONE)?;
+        push(vivid::PATTERN, pattern)?;
         probe.until(&format!("{trouble:?}"), |it| {
             it.life().troubles().any(|found| found == trouble)
         })?;
         same("state", LifeState::Degraded, probe.watched.life().state())?;
         same("may count", false, probe.watched.life().may_count())?;
-        push(control, 0)?;
+        push(vivid::PATTERN, vivid::PATTERN_BARS)?;
+        push(vivid::TEXT, vivid::TEXT_ALL)?;
         probe.reach(LifeState::Live)?;
         same("may count", true, probe.watched.life().may_count())?;
     }

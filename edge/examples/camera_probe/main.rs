@@ -23,9 +23,11 @@ use shared::geometry::Size;
 /// Controls of vivid that make it misbehave.
 mod vivid {
     pub const PATTERN: u32 = 0x00f0_f000;
+    pub const PATTERN_BARS: i32 = 0;
     pub const PATTERN_BLACK: i32 = 5;
     pub const PATTERN_WHITE: i32 = 6;
     pub const TEXT: u32 = 0x00f0_f001;
+    pub const TEXT_ALL: i32 = 0;
     pub const TEXT_NONE: i32 = 2;
     /// The next stream begins 128 frames before its numbers turn over.
     pub const WRAP_NUMBERS: u32 = 0x00f0_f026;

@@ -19,7 +19,7 @@ use super::super::decode::{Layout, Matrix, Range};
 pub(super) const CAPTURE: u32 = sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;
 
 /// Most formats, and sizes of a format, that are asked for: a driver without end is not followed.
-const OFFERS_MAX: u32 = 64;
+const OFFERS_MAX: u32 = 256;
 
 /// A structure of the kernel for which any bytes are a value.
 ///
@@ -222,8 +222,8 @@ impl Device {
             .then(|| interval.denominator as f32 / interval.numerator as f32)
     }
 
-    /// Formats with their sizes, in words.
-    pub(super) fn offers(&self) -> String {
+    /// Formats that can be decoded, with their sizes, in words.
+    fn offers(&self) -> String {
         let formats = (0..OFFERS_MAX).map_while(|index| {
             let mut found = sys::v4l2_fmtdesc::zero();
             found.index = index;
@@ -232,10 +232,11 @@ impl Device {
             Some(found.pixelformat)
         });
         let words: Vec<String> = formats
-            .map(|format| format!("{} {}", text(&format.to_le_bytes()), self.sizes(format)))
+            .filter_map(|format| Some((PixelFormat::from_fourcc(format.to_le_bytes())?, format)))
+            .map(|(name, format)| format!("{name} {}", self.sizes(format)))
             .collect();
         if words.is_empty() {
-            "nothing".to_owned()
+            "none of YUYV, NV12, GREY and MJPG".to_owned()
         } else {
             words.join("; ")
         }

@@ -133,6 +133,9 @@ impl Stream {
 
     /// Waits at most `wait` for a frame, then takes the newest there is and gives older ones back;
     /// `None` after a time-out.
+    ///
+    /// When every buffer was full the driver had none to fill and its newest frame may be long past:
+    /// a fresh one is waited for, and the old one is given only when none comes.
     pub(super) fn newest(
         &mut self,
         wait: Duration,
@@ -140,8 +143,8 @@ impl Stream {
     ) -> Result<Option<Held>, SourceError> {
         let end = Instant::now() + wait;
         let mut newest: Option<Held> = None;
-        // A camera faster than this loop would otherwise hold it for ever.
-        let mut left = self.mappings.len();
+        let mut taken = 0;
+        let mut may_be_old = false;
         loop {
             match self.dequeue()? {
                 Some(held) => {
@@ -154,16 +157,19 @@ impl Stream {
                         *counter += 1;
                         self.give_back(old)?;
                     }
-                    left = left.saturating_sub(1);
-                    if left == 0 {
+                    taken += 1;
+                    may_be_old = taken == self.mappings.len();
+                    // A camera faster than this loop would otherwise hold it for ever.
+                    if taken == 2 * self.mappings.len() {
                         return Ok(newest);
                     }
                 }
-                None if newest.is_some() => return Ok(newest),
+                None if newest.is_some() && !may_be_old => return Ok(newest),
                 None => {
+                    may_be_old = false;
                     let left = end.saturating_duration_since(Instant::now());
                     if !self.poll(left)? {
-                        return Ok(None);
+                        return Ok(newest);
                     }
                 }
             }
