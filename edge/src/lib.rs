@@ -19,6 +19,7 @@ pub mod field;
 pub mod fields;
 #[cfg(test)]
 mod fixture;
+pub mod frame;
 pub mod layers;
 pub mod model;
 pub mod network;
