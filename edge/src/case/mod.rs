@@ -7,4 +7,5 @@
 //! and whether it is on disk is the store's business.
 
 pub mod decision;
+pub mod event;
 pub mod text;
