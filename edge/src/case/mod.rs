@@ -8,4 +8,6 @@
 
 pub mod decision;
 pub mod event;
+pub mod legal;
+pub mod state;
 pub mod text;

@@ -151,7 +151,9 @@ mod tests {
             assert_eq!(CaseId::try_from(good).map(String::from), Ok(good.into()));
         }
         let long = "x".repeat(CASE_ID_BYTES_MAX + 1);
-        for bad in ["", ".", "..", "a/b", "../a", "-rf", "_a", "a b", "ä", "a\0", &long] {
+        for bad in [
+            "", ".", "..", "a/b", "../a", "-rf", "_a", "a b", "ä", "a\0", &long,
+        ] {
             let refused = TextError::CaseId { bytes: bad.len() };
             assert_eq!(CaseId::try_from(bad), Err(refused), "{bad:?}");
         }
@@ -170,14 +172,21 @@ mod tests {
         for (text, error) in bad {
             assert_eq!(Text::try_from(text), Err(error), "{text:?}");
         }
-        assert_eq!(Text::try_from("=cmd, Wright's").unwrap().as_str(), "=cmd, Wright's");
+        assert_eq!(
+            Text::try_from("=cmd, Wright's").unwrap().as_str(),
+            "=cmd, Wright's"
+        );
     }
 
     #[test]
     fn a_hash_has_64_small_digits() {
         let good = "0123456789abcdef".repeat(4);
         assert!(Sha256::try_from(good.as_str()).is_ok());
-        for bad in [good.to_uppercase(), good[1..].to_owned(), good.replace('0', "g")] {
+        for bad in [
+            good.to_uppercase(),
+            good[1..].to_owned(),
+            good.replace('0', "g"),
+        ] {
             assert_eq!(
                 Sha256::try_from(bad.as_str()),
                 Err(TextError::Sha256 { bytes: bad.len() })
@@ -188,7 +197,10 @@ mod tests {
     #[test]
     fn a_bad_text_cannot_be_read_from_json_either() {
         let read = serde_json::from_str::<CaseId>("\"../etc\"").unwrap_err();
-        assert!(read.to_string().contains("expected 1 to 40 ASCII"), "{read}");
+        assert!(
+            read.to_string().contains("expected 1 to 40 ASCII"),
+            "{read}"
+        );
         assert!(serde_json::from_str::<Text>("\"\\u0000\"").is_err());
         let id: CaseId = serde_json::from_str("\"C1\"").unwrap();
         assert_eq!(serde_json::to_string(&id).unwrap(), "\"C1\"");
