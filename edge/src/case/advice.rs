@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn more_cells_are_asked_for_until_the_limits_of_the_leading_class_are_narrow() {
         // Published limits of 20 %: 12.7-29.2 of 100, 14.7-26.2 of 200.
-        let twenty = |of| {
+        let twenty = |of: u32| {
             [
                 (LYMPHOBLAST, of / 5),
                 (MYELOBLAST, 0),
