@@ -269,7 +269,14 @@ fn every_event_happens_in_its_phases_and_in_no_other() {
             [1, 1, 1, 0, 1],
             Box::new(move |_| reclassified(5, said, class(MYELOBLAST))),
         ),
-        ([1, 1, 1, 0, 1], Box::new(move |_| confirmed([3, 4], said))),
+        (
+            [1, 1, 1, 0, 1],
+            Box::new(move |_| CaseEvent::CellsConfirmed {
+                cells: vec![3, 4],
+                label: said,
+                who: text("Dr. B"),
+            }),
+        ),
         ([1, 1, 1, 0, 1], Box::new(move |case| added(case, 0, said))),
         ([1, 1, 1, 0, 1], Box::new(|_| removed(7))),
         ([1, 1, 1, 0, 1], Box::new(|_| restored(9))),
