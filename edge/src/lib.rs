@@ -7,6 +7,7 @@
 pub mod annotated;
 pub mod atomic;
 pub mod bench;
+pub mod case;
 pub mod check;
 pub mod cli;
 pub mod commands;
