@@ -35,6 +35,9 @@ fn chosen(truths: u32, said: &[(f32, On)]) -> ClassScore {
     class_scores(&cells, &classes, 0.25).swap_remove(0)
 }
 
+/// Cells of the class, what is found, and what is chosen by that.
+type Case = (u32, Vec<(f32, On)>, Rule, f32);
+
 #[test]
 fn a_class_is_said_from_the_least_score_on_that_is_right_often_enough() {
     const R: On = On::Cell(A);
@@ -45,7 +48,7 @@ fn a_class_is_said_from_the_least_score_on_that_is_right_often_enough() {
         let on = (0..).map(|at| if at < right { R } else { W });
         scores.zip(on).collect::<Vec<_>>()
     };
-    let cases: [(u32, Vec<(f32, On)>, Rule, f32); 10] = [
+    let cases: [Case; 10] = [
         // All that is counted is right: no score of its own, however few there are.
         (4, vec![(0.9, R), (0.4, R)], Rule::Precision, 0.25),
         (100, many(97, 3), Rule::Precision, 0.25),

@@ -262,7 +262,7 @@ fn another_drawn_field_is_near_and_a_spoilt_one_is_not() {
         .map(|seed| look_of_bytes(&field(seed), FIELD, SIDE))
         .collect();
     let domain = Domain::of(&[gathered(&looks)]).unwrap();
-    let judged = |spoil: &dyn Fn(&mut Vec<u8>)| {
+    let judged = |spoil: &dyn Fn(&mut [u8])| {
         let mut bytes = field(1000);
         spoil(&mut bytes);
         domain.distance(&look_of_bytes(&bytes, FIELD, SIDE))
@@ -282,8 +282,8 @@ fn another_drawn_field_is_near_and_a_spoilt_one_is_not() {
 }
 
 /// The mean of 9 pixels along each row: about one and a half red cell's rims wide.
-fn blur(bytes: &mut Vec<u8>) {
-    let sharp = bytes.clone();
+fn blur(bytes: &mut [u8]) {
+    let sharp = bytes.to_vec();
     for (at, value) in bytes.iter_mut().enumerate() {
         let around = (0..9).filter_map(|step| sharp.get((at + step * 3).checked_sub(12)?));
         let (n, sum) = around.fold((0, 0), |(n, sum), &v| (n + 1, sum + u32::from(v)));
