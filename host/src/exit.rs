@@ -7,6 +7,7 @@ use shared::contract::ContractError;
 use crate::adjust::AdjustError;
 use crate::checkpoint::CheckpointError;
 use crate::dataset::DataError;
+use crate::describe::DescribeError;
 use crate::detections::DetectionsError;
 use crate::device::DeviceError;
 use crate::doctor::NotReady;
@@ -62,6 +63,16 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             AdjustError::Validation(inner) => code_of(inner),
             AdjustError::Head => Some(4),
             AdjustError::NoCells(_) => Some(3),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<DescribeError>() {
+        return match error {
+            DescribeError::Picture(inner) => code_of(inner),
+            DescribeError::Score(inner) => code_of(inner),
+            DescribeError::NoPictures { .. }
+            | DescribeError::NoFindings { .. }
+            | DescribeError::OtherModel { .. }
+            | DescribeError::Cut { .. } => Some(3),
         };
     }
     if let Some(error) = error.downcast_ref::<ValidationError>() {

@@ -56,6 +56,8 @@ pub fn contract_of(
         attributes: run.schema.clone(),
         attribute_head: attribute_head(checkpoint)?,
         thresholds,
+        class_scores: heapless::Vec::new(),
+        domain: None,
         precision: Precision::Float32,
         quantization: None,
         budgets: ParityBudgets::DEFAULT,

@@ -13,6 +13,7 @@ pub mod cache;
 pub mod checkpoint;
 pub mod cli;
 pub mod dataset;
+pub mod describe;
 pub mod detections;
 pub mod device;
 pub mod doctor;

@@ -9,7 +9,8 @@ use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::{AttributeSchema, MAX_ATTRIBUTES, SchemaError};
-use crate::class::{ClassTable, NameError};
+use crate::class::{ClassId, ClassTable, MAX_CLASSES, NameError};
+use crate::domain::Domain;
 use crate::fit::FitKind;
 use crate::geometry::Size;
 use crate::head::{HeadLevel, HeadSpec, MAX_LEVELS, Thresholds};
@@ -26,8 +27,12 @@ pub use quantization::Quantization;
 pub const CONTRACT_KEY: &str = "leukoscope.contract";
 
 /// The version this code writes and the newest it reads; version 1 knew no levels without
-/// anchors and no second file, version 2 no origin of 8-bit weights and no budgets.
-pub const CONTRACT_VERSION: u16 = 3;
+/// anchors and no second file, version 2 no origin of 8-bit weights and no budgets, version 3
+/// neither scores of classes nor a domain.
+pub const CONTRACT_VERSION: u16 = 4;
+
+/// The first version with `class_scores` and `domain`.
+const DESCRIBED_FROM: u16 = 4;
 
 /// Most channels of a map that regions are read from; those of YOLOv5x have 160 and 320.
 const REGION_CHANNELS_MAX: u16 = 2048;
@@ -160,6 +165,14 @@ pub struct ModelContract {
     pub attribute_head: AttributeHead,
     /// What to count with unless the station's configuration says otherwise.
     pub thresholds: Thresholds,
+    /// By class, the least score, 0..=1, at which a counted cell is said to be of it; below it is
+    /// unidentified. Empty: the score of `thresholds` for all, as before version 4.
+    #[serde(default)]
+    pub class_scores: Vec<f32, MAX_CLASSES>,
+    /// What the pictures look like that the model learned from; `None` where nobody measured it, as
+    /// before version 4.
+    #[serde(default)]
+    pub domain: Option<Domain>,
     /// Float or integers.
     pub precision: Precision,
     /// What the integers were made from; from version 3 on there exactly when `precision` is
@@ -200,6 +213,15 @@ pub enum ContractError {
     Regions,
     /// Limits outside 0..=1 or no room for detections.
     Thresholds(Thresholds),
+    /// Scores of classes in an older version, not one a class, or outside 0..=1.
+    ClassScores {
+        /// Classes of the model.
+        expected: usize,
+        /// Scores.
+        got: usize,
+    },
+    /// A domain in an older version, or one with numbers that cannot be.
+    Domain,
     /// 8-bit weights of unsaid origin, an origin without them, or one that there cannot be.
     Quantization,
     /// A budget outside 0..=1.
@@ -245,6 +267,14 @@ impl fmt::Display for ContractError {
                 "thresholds: score {} and iou {} must be in 0..=1, max_detections {} in 1..=1000",
                 got.score, got.iou, got.max_detections
             ),
+            Self::ClassScores { expected, got } => write!(
+                f,
+                "class_scores: expected none or (from version {DESCRIBED_FROM} on) {expected} in 0..=1, one a class, found {got}"
+            ),
+            Self::Domain => write!(
+                f,
+                "domain: expected only from version {DESCRIBED_FROM} on, pictures, finite means and deviations of at least 0"
+            ),
             Self::Quantization => write!(
                 f,
                 "quantization: expected exactly with precision int8, from version 3 on, with two SHA-256 and at least one canvas"
@@ -284,6 +314,12 @@ impl ModelContract {
         }
     }
 
+    /// The least score at which a counted cell is said to be of `class`; a lower one is unidentified.
+    pub fn class_score(&self, class: ClassId) -> f32 {
+        let own = self.class_scores.get(class.index());
+        own.copied().unwrap_or(self.thresholds.score)
+    }
+
     /// Size of the map at one of the strides that regions are read from.
     pub fn region_map(&self, stride: u16) -> Size {
         let stride = u32::from(stride);
@@ -312,6 +348,18 @@ impl ModelContract {
             }
             None => self.version < 3 || self.precision == Precision::Float32,
         }
+    }
+
+    fn class_scores_usable(&self) -> bool {
+        self.class_scores.is_empty()
+            || (self.version >= DESCRIBED_FROM
+                && self.class_scores.len() == self.classes.len()
+                && self.class_scores.iter().all(|s| (0.0..=1.0).contains(s)))
+    }
+
+    fn domain_usable(&self) -> bool {
+        let usable = |domain: &Domain| self.version >= DESCRIBED_FROM && domain.is_usable();
+        self.domain.as_ref().is_none_or(usable)
     }
 
     /// Checks everything that a file could have wrong.
@@ -348,6 +396,15 @@ impl ModelContract {
         }
         if !self.thresholds.is_legal() {
             return Err(ContractError::Thresholds(self.thresholds));
+        }
+        if !self.class_scores_usable() {
+            return Err(ContractError::ClassScores {
+                expected: self.classes.len(),
+                got: self.class_scores.len(),
+            });
+        }
+        if !self.domain_usable() {
+            return Err(ContractError::Domain);
         }
         if !self.quantization_usable() {
             return Err(ContractError::Quantization);

@@ -15,6 +15,7 @@ pub mod class;
 pub mod contract;
 pub mod detect;
 pub mod differential;
+pub mod domain;
 pub mod fit;
 pub mod geometry;
 pub mod head;

@@ -129,7 +129,7 @@ fn a_newer_contract_asks_for_an_update_even_with_unknown_fields() {
     let text = refused(&with_contract(r#"{"version": 7, "wings": 2}"#));
     assert_eq!(
         text,
-        "m.onnx: contract: contract version 7, this software reads 1 to 3: update it"
+        "m.onnx: contract: contract version 7, this software reads 1 to 4: update it"
     );
     let text = refused(&with_contract(r#"{"version": 1, "wings": 2}"#));
     assert!(

@@ -5,6 +5,7 @@ mod bench;
 pub mod config;
 mod data;
 mod data_args;
+mod describe;
 mod doctor;
 mod export;
 mod gate_args;
@@ -52,6 +53,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Write the 8-bit ONNX file, its ranges measured on pictures.
     Quantize(quantize::QuantizeArgs),
+    /// Measure what a model's contract says of its classes and its pictures.
+    Describe(describe::DescribeArgs),
     /// Score a file of detections, whoever wrote it.
     Score(score::ScoreArgs),
     /// Time training steps and inference.
@@ -74,6 +77,7 @@ impl Cli {
             Command::Adjust(args) => adjust::run(&args),
             Command::Export(args) => export::run(&args),
             Command::Quantize(args) => quantize::run(&args),
+            Command::Describe(args) => describe::run(&args),
             Command::Score(args) => score::run(&args),
             Command::Bench(args) => bench::run(&args),
         }

@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use prost::Message;
 use shared::class::ClassTable;
 use shared::contract::{CONTRACT_KEY, ModelContract};
 use shared::roi::STRIDES;
@@ -43,6 +44,26 @@ pub(crate) fn read_contract(model: &wire::Model) -> Result<ModelContract, OnnxEr
     };
     contract.check()?;
     Ok(contract)
+}
+
+/// The same file with another contract; not a byte of the network changes.
+///
+/// # Errors
+/// When `contract` or the file's own cannot be honoured, or the file holds what the trainer does not
+/// write and would lose here.
+pub fn with_contract(bytes: &[u8], contract: &ModelContract) -> Result<Vec<u8>, OnnxError> {
+    contract.check()?;
+    let mut model = wire::Model::decode(bytes)?;
+    read_contract(&model)?;
+    if model.encode_to_vec() != bytes {
+        return Err(OnnxError::Unwritten);
+    }
+    let json = serde_json::to_string(contract)?;
+    let entries = model.metadata_props.iter_mut();
+    for entry in entries.filter(|entry| entry.key == CONTRACT_KEY) {
+        entry.value.clone_from(&json);
+    }
+    Ok(model.encode_to_vec())
 }
 
 /// Keys and values of the file's metadata, in a constant order.
@@ -152,7 +173,6 @@ fn compare(
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
     use shared::contract::CONTRACT_VERSION;
     use shared::geometry::Size;
 
@@ -231,6 +251,38 @@ mod tests {
         assert!(refused.starts_with("contract: thresholds: score 7"));
     }
 
+    #[test]
+    fn another_contract_changes_nothing_else_of_the_file() {
+        let before = bytes();
+        let mut contract = fixture::contract();
+        contract.class_scores.extend([0.5, 0.75]);
+        let after = with_contract(&before, &contract).unwrap();
+        assert_eq!(contract_of(&after).unwrap(), contract);
+        let back = with_contract(&after, &fixture::contract()).unwrap();
+        assert_eq!(back, before);
+        let graph = |bytes: &[u8]| wire::Model::decode(bytes).unwrap().graph;
+        assert_eq!(graph(&after), graph(&before));
+    }
+
+    #[test]
+    fn a_contract_is_only_put_where_it_can_be_honoured_and_nothing_is_lost() {
+        let refused = |bytes: &[u8], contract: &ModelContract| {
+            with_contract(bytes, contract).unwrap_err().to_string()
+        };
+        let good = fixture::contract();
+        let mut bad = fixture::contract();
+        bad.class_scores.extend([0.5]);
+        assert!(refused(&bytes(), &bad).starts_with("contract: class_scores: expected none or"));
+        assert!(refused(b"", &good).starts_with("the file holds no contract"));
+        // `doc_string`, field 6 of the model: one byte of text.
+        let mut foreign = bytes();
+        foreign.extend([0x32, 1, b'x']);
+        assert_eq!(
+            refused(&foreign, &good),
+            "the file holds parts that the trainer does not write: expected one of `export` or `quantize`"
+        );
+    }
+
     /// The file with its metadata changed.
     fn changed(change: impl FnOnce(&mut Vec<wire::StringEntry>)) -> Result<ModelContract, String> {
         let mut model = wire::Model::decode(bytes().as_slice()).unwrap();
@@ -255,9 +307,9 @@ mod tests {
         assert!(cut.starts_with("contract: EOF while parsing"), "{cut}");
         let newer = changed(|entries| {
             let newer = format!("\"version\":{}", CONTRACT_VERSION + 1);
-            entries[0].value = entries[0].value.replacen("\"version\":3", &newer, 1);
+            entries[0].value = entries[0].value.replacen("\"version\":4", &newer, 1);
         });
-        let expected = "contract: contract version 4, this software reads 1 to 3: update it";
+        let expected = "contract: contract version 5, this software reads 1 to 4: update it";
         assert_eq!(newer, Err(expected.to_owned()));
     }
 }

@@ -51,6 +51,8 @@ pub fn contract() -> ModelContract {
         .unwrap(),
         attribute_head: AttributeHead::Dense,
         thresholds: Thresholds::COUNTING,
+        class_scores: Bounded::new(),
+        domain: None,
         precision: Precision::Float32,
         quantization: None,
         budgets: ParityBudgets::DEFAULT,

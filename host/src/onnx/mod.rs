@@ -19,8 +19,8 @@ use shared::contract::ContractError;
 
 use crate::weights::WeightsError;
 
-pub use embed::model_bytes;
 pub(crate) use embed::read_contract;
+pub use embed::{model_bytes, with_contract};
 pub use graph::{ElementType, Graph, Value};
 pub use head::HeadLayers;
 pub use regions::regions_bytes;
@@ -119,6 +119,11 @@ pub enum OnnxError {
         /// How often it stands.
         count: usize,
     },
+    /// Something that rewriting the file would lose.
+    #[error(
+        "the file holds parts that the trainer does not write: expected one of `export` or `quantize`"
+    )]
+    Unwritten,
     /// The contract is not the JSON it should be.
     #[error("contract: {0}")]
     ContractJson(#[from] serde_json::Error),

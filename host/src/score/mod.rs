@@ -10,6 +10,7 @@ mod partners;
 mod pictures;
 mod precision;
 mod report;
+mod said;
 mod table;
 
 use shared::attribute::AttributeSchema;
@@ -30,6 +31,7 @@ pub use report::{
     AtThreshold, AttributeRow, AttributeScore, ClassRow, Coco, Confusion, Counts, Losses, Means,
     Proportion, ReliabilityRow, ScoreReport, Yolov5,
 };
+pub use said::{On, Said, SaidCells, said_of_samples};
 pub(crate) use table::{aligned, class_rows, number, percent, signed};
 
 /// A picture and the white cells on it.

@@ -126,7 +126,8 @@ pub struct Proportion {
 }
 
 impl Proportion {
-    fn of(k: u32, n: u32) -> Option<Self> {
+    /// `None` when `n` is 0 or `k` is more.
+    pub fn of(k: u32, n: u32) -> Option<Self> {
         limits(k, n).map(|limits| Self {
             k,
             n,

@@ -4,6 +4,7 @@ use std::string::{String as Text, ToString};
 
 use super::*;
 use crate::attribute::WBCATT_ATTRIBUTES;
+use crate::domain::Spread;
 
 fn text<const N: usize>(text: &str) -> String<N> {
     String::try_from(text).unwrap()
@@ -32,6 +33,8 @@ fn contract() -> ModelContract {
         attributes: AttributeSchema::new(WBCATT_ATTRIBUTES).unwrap(),
         attribute_head: AttributeHead::Dense,
         thresholds: Thresholds::COUNTING,
+        class_scores: Vec::new(),
+        domain: None,
         precision: Precision::Float32,
         quantization: None,
         budgets: ParityBudgets::DEFAULT,
@@ -90,11 +93,11 @@ const BUDGETS: &str = r#""budgets":{"class_ap":{"each":0.01,"mean":0.005},"attri
 fn the_spelling_in_the_file_is_pinned() {
     let json = json();
     for part in [
-        r#"{"version":3,"name":"wbc-n","canvas":{"width":320,"height":256},"fit":"letterbox","#,
+        r#"{"version":4,"name":"wbc-n","canvas":{"width":320,"height":256},"fit":"letterbox","#,
         r#""levels":[{"stride":8,"anchors":[[10.0,13.0],[16.25,30.0]]},"#,
         r#""classes":["Neutrophil","Basophil"],"attributes":[{"name":"cell_size","values":["small","big"]},"#,
         r#""thresholds":{"score":0.25,"iou":0.45,"max_detections":300,"multi_label":false,"across_classes":true},"#,
-        r#""precision":"float32","quantization":null,"#,
+        r#""across_classes":true},"class_scores":[],"domain":null,"precision":"float32","quantization":null,"#,
         BUDGETS,
         r#""provenance":{"software":"0.1.0","#,
         r#""golden":[{"seed":18446744073709551615,"size":{"width":640,"height":480},"#,
@@ -218,12 +221,12 @@ fn spoil(contract: &mut ModelContract, channels: [u16; 2], sha256: Text) {
 
 #[test]
 fn contracts_of_versions_1_and_2_are_still_read() {
-    let silent = json()
+    let silent = undescribed()
         .replace(r#""quantization":null,"#, "")
         .replace(BUDGETS, "");
     for (version, precision) in [(1, "float32"), (2, "float32"), (1, "int8"), (2, "int8")] {
         let old = silent
-            .replace(r#""version":3"#, &std::format!(r#""version":{version}"#))
+            .replace(r#""version":4"#, &std::format!(r#""version":{version}"#))
             .replace(r#""float32""#, &std::format!(r#""{precision}""#));
         assert!(!old.contains("budgets") && !old.contains("quantization"));
         let read: ModelContract = serde_json::from_str(&old).unwrap();
@@ -231,6 +234,112 @@ fn contracts_of_versions_1_and_2_are_still_read() {
         assert_eq!(read.budgets, ParityBudgets::DEFAULT);
         assert_eq!(read.quantization, None);
     }
+}
+
+/// The contract's JSON without what version 4 brought.
+fn undescribed() -> Text {
+    let json = json();
+    let silent = json.replace(r#""class_scores":[],"domain":null,"#, "");
+    assert_ne!(silent, json);
+    silent
+}
+
+#[test]
+fn a_contract_of_version_3_knows_neither_class_scores_nor_a_domain() {
+    let old = undescribed().replace(r#""version":4"#, r#""version":3"#);
+    let read: ModelContract = serde_json::from_str(&old).unwrap();
+    assert_eq!(read.check(), Ok(()));
+    assert_eq!((read.class_scores.len(), read.domain), (0, None));
+    let scores = ContractError::ClassScores {
+        expected: 2,
+        got: 2,
+    };
+    for version in 1..=3 {
+        let mut scored = described();
+        (scored.version, scored.domain) = (version, None);
+        assert_eq!(scored.check(), Err(scores), "version {version}");
+        let mut placed = described();
+        (placed.version, placed.class_scores) = (version, Vec::new());
+        assert_eq!(
+            placed.check(),
+            Err(ContractError::Domain),
+            "version {version}"
+        );
+    }
+}
+
+fn domain() -> Domain {
+    let spread = |mean| Spread {
+        mean,
+        deviation: 8.5,
+    };
+    Domain {
+        pictures: 4_000_000_000,
+        background: [230.1, 220.2, 225.3].map(spread),
+        stain: [90.1, 60.7, 130.9].map(spread),
+        brightness: spread(180.3),
+        contrast: spread(40.0),
+        sharpness: spread(-9.3),
+        cell_side: Some(spread(5.7)),
+    }
+}
+
+fn described() -> ModelContract {
+    ModelContract {
+        class_scores: Vec::from_slice(&[0.1, 0.812_345_7]).unwrap(),
+        domain: Some(domain()),
+        ..contract()
+    }
+}
+
+#[test]
+fn a_described_contract_survives_its_json_to_the_last_bit() {
+    let contract = described();
+    assert_eq!(contract.check(), Ok(()));
+    let json = serde_json::to_string(&contract).unwrap();
+    for part in [
+        r#""class_scores":[0.1,0.8123457],"domain":{"pictures":4000000000,"background":[{"mean":230.1,"deviation":8.5},"#,
+        r#""sharpness":{"mean":-9.3,"deviation":8.5},"cell_side":{"mean":5.7,"deviation":8.5}},"precision""#,
+    ] {
+        assert!(json.contains(part), "{part} in {json}");
+    }
+    let back: ModelContract = serde_json::from_str(&json).unwrap();
+    assert_eq!(back, contract);
+}
+
+#[test]
+fn a_class_is_said_from_its_own_score_on_or_from_that_of_all() {
+    let scores = |contract: ModelContract| [0, 1].map(|id| contract.class_score(ClassId(id)));
+    assert_eq!(scores(described()), [0.1, 0.812_345_7]);
+    assert_eq!(scores(contract()), [0.25, 0.25]);
+}
+
+#[test]
+fn a_description_that_cannot_be_is_refused() {
+    for scores in [&[0.5][..], &[0.5, 1.01], &[-0.1, 0.5], &[0.5, f32::NAN]] {
+        let mut contract = described();
+        contract.class_scores = Vec::from_slice(scores).unwrap();
+        let refused = ContractError::ClassScores {
+            expected: 2,
+            got: scores.len(),
+        };
+        assert_eq!(contract.check(), Err(refused), "{scores:?}");
+    }
+    let one = ContractError::ClassScores {
+        expected: 2,
+        got: 1,
+    };
+    assert_eq!(
+        one.to_string(),
+        "class_scores: expected none or (from version 4 on) 2 in 0..=1, one a class, found 1"
+    );
+    let mut contract = described();
+    contract.domain.as_mut().unwrap().brightness.deviation = f32::NAN;
+    assert_eq!(contract.check(), Err(ContractError::Domain));
+    assert_eq!(
+        ContractError::Domain.to_string(),
+        "domain: expected only from version 4 on, pictures, finite means and deviations of at least 0"
+    );
 }
 
 fn quantized() -> ModelContract {
@@ -327,12 +436,12 @@ fn a_contract_that_cannot_be_honoured_is_refused_with_its_reason() {
         all with finite positive anchors or (from version 2) all without";
     let cases = [
         case(
-            |c| c.version = 4,
-            "contract version 4, this software reads 1 to 3: update it",
+            |c| c.version = 5,
+            "contract version 5, this software reads 1 to 4: update it",
         ),
         case(
             |c| c.version = 0,
-            "contract version 0, this software reads 1 to 3",
+            "contract version 0, this software reads 1 to 4",
         ),
         case(|c| c.levels.clear(), LEVELS),
         case(|c| c.levels[0].stride = 0, LEVELS),

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::contract::Precision;
+use shared::domain::{Domain, Spread};
 use tch::{Kind, Tensor};
 
 use super::super::bias::correct;
@@ -17,6 +18,7 @@ use super::super::{
 };
 use super::{canvases, float_bytes};
 use crate::model::Activation;
+use crate::onnx::with_contract;
 
 const OPTIONS: Options = Options {
     observer: Observer::Mse,
@@ -156,6 +158,35 @@ fn the_contract_says_what_the_integers_were_made_from() {
     assert_eq!(origin.parent_sha256, parent.as_str());
     assert_eq!(origin.calibration_sha256, canvases(6).sha256.as_str());
     assert_eq!((origin.n_canvases, origin.n_float_layers), (6, 0));
+}
+
+#[test]
+fn what_describes_the_float_file_describes_the_8_bit_file_too() {
+    let silent = float_bytes(Activation::Silu);
+    let mut contract = contract_of(&silent).unwrap();
+    contract.class_scores.extend([0.5, 0.75]);
+    let spread = Spread {
+        mean: 100.0,
+        deviation: 5.0,
+    };
+    contract.domain = Some(Domain {
+        pictures: 7,
+        background: [spread; 3],
+        stain: [spread; 3],
+        brightness: spread,
+        contrast: spread,
+        sharpness: spread,
+        cell_side: None,
+    });
+    let parent = with_contract(&silent, &contract).unwrap();
+    let made = quantize(&parent, &Ranges::new(), &canvases(2), &OPTIONS, &mut |_| ());
+    let made = made.unwrap().contract;
+    assert_eq!(
+        (made.class_scores, made.domain),
+        (contract.class_scores, contract.domain)
+    );
+    let hash = crate::checkpoint::sha256_hex(&parent);
+    assert_eq!(made.quantization.unwrap().parent_sha256, hash.as_str());
 }
 
 #[test]
