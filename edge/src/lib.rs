@@ -26,4 +26,5 @@ pub mod regions;
 pub mod replay;
 pub mod serve;
 pub mod source;
+pub mod store;
 pub mod tract;
