@@ -355,14 +355,15 @@ pub(super) struct Scan {
     pub tail: Tail,
 }
 
-/// Reads a chain record by record; a missing file is a chain without records.
+/// Reads a chain record by record, each with where the chain ended before it; a missing file is a
+/// chain without records.
 ///
 /// # Errors
 /// When the disk cannot be read, or `take` fails.
 pub(super) fn scan(
     path: &Path,
     case: Option<&CaseId>,
-    mut take: impl FnMut(Record, &str) -> Result<(), StoreError>,
+    mut take: impl FnMut(&Head, Record, &str) -> Result<(), StoreError>,
 ) -> Result<Scan, StoreError> {
     let mut head = Head::empty();
     let file = match File::open(path) {
@@ -402,9 +403,10 @@ pub(super) fn scan(
         line.pop();
         match follow(&head, case, &line) {
             Ok(record) => {
-                head = head.followed_by(&record, line.len());
+                let next = head.followed_by(&record, line.len());
                 let text = std::str::from_utf8(&line).expect("`follow` has read it");
-                take(record, text)?;
+                take(&head, record, text)?;
+                head = next;
             }
             Err(fault) => {
                 return Ok(Scan {
@@ -454,7 +456,7 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         let mut records = Vec::new();
         let case = CaseId::new(case).unwrap();
-        let scan = scan(&path, Some(&case), |record, _| {
+        let scan = scan(&path, Some(&case), |_, record, _| {
             records.push(record);
             Ok(())
         });

@@ -1,7 +1,7 @@
 //! The only file that names SQLite's tables.
 //!
 //! Every record lies here as the very line that stands in its chain, so the database is a second
-//! witness, and its columns are read out of that line by SQLite. Case `''` is the station.
+//! witness; the views read their columns out of that line. Case `''` is the station.
 
 use std::path::{Path, PathBuf};
 
@@ -21,12 +21,6 @@ CREATE TABLE entries (
     case_id TEXT NOT NULL,
     sequence INTEGER NOT NULL,
     line TEXT NOT NULL,
-    boot INTEGER AS (line ->> '$.boot') VIRTUAL,
-    wall INTEGER AS (line ->> '$.wall') VIRTUAL,
-    who TEXT AS (line ->> '$.who') VIRTUAL,
-    kind TEXT AS (line ->> '$.kind') VIRTUAL,
-    event TEXT AS (line -> '$.event') VIRTUAL,
-    hash TEXT AS (line ->> '$.hash') VIRTUAL,
     PRIMARY KEY (case_id, sequence)
 ) STRICT;
 CREATE TABLE cases (
@@ -40,8 +34,13 @@ CREATE TABLE cases (
     wall INTEGER,
     head TEXT NOT NULL
 ) STRICT;
+CREATE VIEW records AS
+    SELECT case_id, sequence, line ->> '$.boot' AS boot, line ->> '$.wall' AS wall,
+        line ->> '$.who' AS who, line ->> '$.kind' AS kind, line -> '$.event' AS event,
+        line ->> '$.hash' AS hash
+    FROM entries;
 CREATE VIEW signatures AS
-    SELECT case_id, sequence, boot, wall, who, hash FROM entries WHERE kind = 'signed';
+    SELECT case_id, sequence, boot, wall, who, hash FROM records WHERE kind = 'signed';
 ";
 
 /// The open database.
@@ -96,13 +95,18 @@ impl Database {
         if !path.exists() {
             return Ok(None);
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)
-            .map_err(|error| fail(path, "open", error))?;
-        let database = Self {
+        let mut database = Self {
             path: path.to_owned(),
-            connection,
+            connection: open_with(path, false)?,
         };
+        // A disk that cannot be written has no place for SQLite's shared memory; without a log to be
+        // read with it, none is needed.
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let has_log = std::fs::metadata(log).is_ok_and(|about| about.len() > 0);
+        if database.check_version().is_err_and(|e| !e.is_damage()) && !has_log {
+            database.connection = open_with(path, true)?;
+        }
         if database.check_version()? == 0 {
             return Err(foreign(path, "a database without tables"));
         }
@@ -287,8 +291,7 @@ impl Database {
         let names = self
             .connection
             .prepare_cached(
-                "SELECT case_id FROM entries WHERE sequence = (SELECT min(sequence) FROM entries AS e
-                 WHERE e.case_id = entries.case_id) AND case_id <> ''
+                "SELECT case_id FROM entries WHERE case_id <> ''
                  UNION SELECT case_id FROM cases WHERE case_id <> '' ORDER BY case_id",
             )
             .and_then(|mut s| s.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>())
@@ -298,6 +301,25 @@ impl Database {
         };
         names.iter().map(named).collect()
     }
+}
+
+/// Opens for reading; `immutable` promises that nobody writes meanwhile.
+fn open_with(path: &Path, immutable: bool) -> Result<Connection, StoreError> {
+    use std::fmt::Write;
+    use std::os::unix::ffi::OsStrExt;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let mut address = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => address.push(char::from(*byte)),
+            _ if byte.is_ascii_alphanumeric() => address.push(char::from(*byte)),
+            _ => write!(address, "%{byte:02x}").expect("writing to a string cannot fail"),
+        }
+    }
+    if immutable {
+        address.push_str("?immutable=1");
+    }
+    Connection::open_with_flags(address, flags).map_err(|error| fail(path, "open", error))
 }
 
 fn insert(
