@@ -29,4 +29,5 @@ pub mod regions;
 pub mod replay;
 pub mod serve;
 pub mod source;
+pub mod store;
 pub mod tract;

@@ -1,0 +1,276 @@
+//! What happened to every case, on the disk before anyone is told that it happened.
+//!
+//! An event goes [`Store::record`] → pictures → manifest → chain ([`chain`]) → database; when it
+//! returns, all of it survives a power cut, and when it fails, none of it is there. The store does
+//! not read events. It knows three kinds by name: `case_opened` is the first of a case, `signed` and
+//! `amended` say whether a case is finished.
+//!
+//! A case folder is the case; the database is an index and a second witness. [`Store::open`] makes
+//! them agree again after a crash, and leaves alone what a crash cannot have done: such a case takes
+//! no more records until a person has looked ([`verify`] names the first thing that is wrong).
+//!
+//! Nothing here has a clock: who calls says the time, and order is by sequence.
+
+pub mod backup;
+pub mod chain;
+mod database;
+pub mod disk;
+mod error;
+mod folder;
+mod id;
+mod lock;
+mod record;
+mod repair;
+pub mod retention;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use chain::{CHAIN_BYTES_MAX, Head, Record, Tail, hex, manifest_line, scan};
+use database::Database;
+use folder::Layout;
+use lock::Lock;
+use sha2::{Digest, Sha256};
+
+pub use chain::{Entry, Picture};
+pub use disk::{Floor, Free};
+pub use error::{Flaw, StoreError};
+pub use id::{CASE_ID_BYTES_MAX, CaseId};
+pub use record::Acknowledged;
+pub use repair::Repaired;
+pub use verify::{Verified, verify, verify_case};
+
+/// Longest picture, bytes: a raw 4K frame has half of it.
+pub const PICTURE_BYTES_MAX: u64 = 64 << 20;
+
+/// All cases of a station; at most one at a time on a data root.
+#[derive(Debug)]
+pub struct Store {
+    layout: Layout,
+    access: Access,
+    floor: Floor,
+    /// The station's chain under `None`, then the cases.
+    chains: BTreeMap<Option<CaseId>, ChainState>,
+    /// Names that had a case once.
+    deleted: BTreeSet<CaseId>,
+    _lock: Option<Lock>,
+}
+
+#[derive(Debug)]
+enum Access {
+    Writing(Database),
+    /// And why not writing.
+    Reading(String),
+}
+
+/// What is known of a chain without reading it.
+#[derive(Clone, Debug)]
+struct ChainState {
+    head: Head,
+    flaw: Option<Flaw>,
+}
+
+/// One case, in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseSummary {
+    /// Its name.
+    pub case: CaseId,
+    /// Where its chain ends.
+    pub head: Head,
+    /// What is wrong with it; it takes no records then.
+    pub flaw: Option<Flaw>,
+}
+
+/// A case, read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// In the order in which they were recorded, as far as the chain is good.
+    pub records: Vec<Record>,
+    /// What stands behind the last good record and does not belong there.
+    pub flaw: Option<Flaw>,
+}
+
+impl Store {
+    /// Opens the data root, or makes it, and repairs what a crash has left.
+    ///
+    /// On a disk that is full or read-only the store is opened for reading ([`Store::read_only`]):
+    /// reviewing goes on, recording is refused with the reason.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] for a second station; [`StoreError::Newer`]; or the disk cannot be read.
+    pub fn open(root: &Path) -> Result<(Self, Vec<Repaired>), StoreError> {
+        match Self::open_for_writing(root) {
+            Err(refused) if refused.is_no_room() && root.join("cases").is_dir() => {
+                Ok((Self::open_for_reading(root, refused.to_string())?, Vec::new()))
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn open_for_writing(root: &Path) -> Result<(Self, Vec<Repaired>), StoreError> {
+        fs::create_dir_all(root).map_err(StoreError::disk(root, "make"))?;
+        let layout = Layout::new(root);
+        let lock = Lock::take(&layout.lock())?;
+        folder::make(&layout.cases())?;
+        folder::make(&layout.folder(None))?;
+        let repair::Outcome {
+            database,
+            chains,
+            deleted,
+            repaired,
+        } = repair::all(&layout)?;
+        let store = Self {
+            layout,
+            access: Access::Writing(database),
+            floor: Floor::default(),
+            chains,
+            deleted,
+            _lock: Some(lock),
+        };
+        Ok((store, repaired))
+    }
+
+    /// Reads the chains, which need no database.
+    fn open_for_reading(root: &Path, reason: String) -> Result<Self, StoreError> {
+        let layout = Layout::new(root);
+        let lock = Lock::take_for_reading(&layout.lock())?;
+        let (cases, _) = layout.case_folders()?;
+        let mut chains = BTreeMap::new();
+        for case in std::iter::once(None).chain(cases.into_iter().map(Some)) {
+            let path = layout.chain(case.as_ref());
+            let scan = scan(&path, case.as_ref(), |_, _, _| Ok(()))?;
+            let flaw = verify::chain_flaw(&path, &scan).filter(|_| matches!(scan.tail, Tail::Bad(_)));
+            if case.is_none() || scan.head.entries > 0 || flaw.is_some() {
+                let head = scan.head;
+                chains.insert(case, ChainState { head, flaw });
+            }
+        }
+        Ok(Self {
+            layout,
+            access: Access::Reading(reason),
+            floor: Floor::default(),
+            chains,
+            deleted: BTreeSet::new(),
+            _lock: lock,
+        })
+    }
+
+    /// The same store with another floor for beginning a case.
+    #[must_use]
+    pub fn with_floor(mut self, floor: Floor) -> Self {
+        self.floor = floor;
+        self
+    }
+
+    /// Why nothing can be recorded, if so.
+    pub fn read_only(&self) -> Option<&str> {
+        match &self.access {
+            Access::Writing(_) => None,
+            Access::Reading(reason) => Some(reason),
+        }
+    }
+
+    /// What is free on the disk of the data.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn free(&self) -> Result<Free, StoreError> {
+        disk::free(self.layout.root())
+    }
+
+    /// All cases, in order of their names.
+    pub fn cases(&self) -> Vec<CaseSummary> {
+        let summary = |(case, state): (&Option<CaseId>, &ChainState)| {
+            Some(CaseSummary {
+                case: case.clone()?,
+                head: state.head.clone(),
+                flaw: state.flaw.clone(),
+            })
+        };
+        self.chains.iter().filter_map(summary).collect()
+    }
+
+    /// What is wrong with the chain of the station; it takes no records then.
+    pub fn station_flaw(&self) -> Option<&Flaw> {
+        self.chains.get(&None)?.flaw.as_ref()
+    }
+
+    /// Reads a case back.
+    ///
+    /// # Errors
+    /// [`StoreError::Unknown`], or the disk cannot be read.
+    pub fn history(&self, case: &CaseId) -> Result<History, StoreError> {
+        self.known(case)?;
+        self.read(Some(case))
+    }
+
+    /// Reads back what belongs to no case.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    pub fn station_history(&self) -> Result<History, StoreError> {
+        self.read(None)
+    }
+
+    fn known(&self, case: &CaseId) -> Result<&ChainState, StoreError> {
+        self.chains
+            .get(&Some(case.clone()))
+            .ok_or_else(|| StoreError::Unknown(case.to_string()))
+    }
+
+    fn read(&self, case: Option<&CaseId>) -> Result<History, StoreError> {
+        let path = self.layout.chain(case);
+        if folder::length(&path)? > CHAIN_BYTES_MAX {
+            // Names the file and both lengths.
+            folder::read(&path, CHAIN_BYTES_MAX)?;
+        }
+        let mut records = Vec::new();
+        let scan = scan(&path, case, |_, record, _| {
+            records.push(record);
+            Ok(())
+        })?;
+        let flaw = verify::chain_flaw(&path, &scan);
+        Ok(History { records, flaw })
+    }
+
+    /// Reads a recorded picture back and compares it with its hash.
+    ///
+    /// # Errors
+    /// [`StoreError::Unknown`] case or picture; [`StoreError::Damaged`]; or the disk cannot be read.
+    pub fn picture(&self, case: &CaseId, name: &str) -> Result<Vec<u8>, StoreError> {
+        self.known(case)?;
+        id::check_picture_name(name)?;
+        let manifest = folder::read(&self.layout.manifest(case), CHAIN_BYTES_MAX)?;
+        let manifest = String::from_utf8_lossy(&manifest);
+        let wanted = manifest
+            .lines()
+            .find_map(|line| line.split_once("  ").filter(|(_, n)| *n == name))
+            .ok_or_else(|| StoreError::Unknown(format!("{case}, picture {name}")))?
+            .0;
+        let path = self.layout.folder(Some(case)).join(name);
+        let bytes = folder::read(&path, PICTURE_BYTES_MAX)?;
+        let found = hex(Sha256::digest(&bytes));
+        if found != wanted {
+            return Err(verify::picture_flaw(&path, wanted, &found).into());
+        }
+        Ok(bytes)
+    }
+
+    /// Checks everything: see [`verify`].
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    pub fn verify(&self) -> Result<Verified, StoreError> {
+        verify(self.layout.root())
+    }
+}
+
+/// The manifest that belongs to `pictures`.
+fn manifest_of(pictures: &[Picture]) -> String {
+    pictures.iter().map(manifest_line).collect()
+}
