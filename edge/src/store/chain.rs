@@ -143,7 +143,10 @@ impl Head {
 
     /// The chain with one more record, whose line is `line_bytes` long without its end.
     pub(super) fn followed_by(&self, record: &Record, line_bytes: usize) -> Self {
-        let manifest_bytes = record.pictures.iter().map(|p| manifest_line(p).len() as u64);
+        let manifest_bytes = record
+            .pictures
+            .iter()
+            .map(|p| manifest_line(p).len() as u64);
         Self {
             entries: record.sequence,
             bytes: self.bytes + line_bytes as u64 + 1,
@@ -241,7 +244,10 @@ fn check_entry<'a>(entry: &Entry<'a>) -> Result<&'a RawValue, StoreError> {
     };
     let kind_is_good = !entry.kind.is_empty()
         && entry.kind.len() <= KIND_BYTES_MAX
-        && entry.kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        && entry
+            .kind
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b == b'_');
     if !kind_is_good {
         return Err(bad("kind", "1 to 64 of a-z _", shown(entry.kind)));
     }
@@ -271,8 +277,7 @@ pub(super) fn follow(head: &Head, case: Option<&CaseId>, line: &[u8]) -> Result<
         expected: expected.to_owned(),
         found,
     };
-    let text = std::str::from_utf8(line)
-        .map_err(|error| fault("UTF-8", format!("{error}")))?;
+    let text = std::str::from_utf8(line).map_err(|error| fault("UTF-8", format!("{error}")))?;
     let split = text.len().checked_sub(HASH_KEY.len() + 64 + HASH_END.len());
     let hash = split
         .and_then(|at| text.get(at..))
@@ -292,8 +297,8 @@ pub(super) fn follow(head: &Head, case: Option<&CaseId>, line: &[u8]) -> Result<
     }
     let mut text = text[..split].to_owned();
     text.push('}');
-    let body: Body<'_> = serde_json::from_str(&text)
-        .map_err(|error| fault("a record", format!("{error}")))?;
+    let body: Body<'_> =
+        serde_json::from_str(&text).map_err(|error| fault("a record", format!("{error}")))?;
     check_place(head, case, &body)?;
     Ok(Record {
         sequence: body.sequence,
@@ -331,7 +336,11 @@ fn check_place(head: &Head, case: Option<&CaseId>, body: &Body<'_>) -> Result<()
     if body.case.as_deref() != case.map(CaseId::as_str) {
         return expected(of(case.map(CaseId::as_str)), of(body.case.as_deref()));
     }
-    match body.pictures.iter().find(|p| check_picture_name(&p.name).is_err()) {
+    match body
+        .pictures
+        .iter()
+        .find(|p| check_picture_name(&p.name).is_err())
+    {
         Some(p) => expected("folder/file".to_owned(), shown(&p.name)),
         None => Ok(()),
     }
@@ -437,13 +446,21 @@ mod tests {
         let case = CaseId::new("A").unwrap();
         let mut head = Head::empty();
         let mut lines = Vec::new();
-        for (n, json) in [r#"{"a":1}"#, r#"{"text":"\u0001 ü \" \\"}"#, "null"].iter().enumerate() {
+        for (n, json) in [r#"{"a":1}"#, r#"{"text":"\u0001 ü \" \\"}"#, "null"]
+            .iter()
+            .enumerate()
+        {
             let picture = Picture {
                 name: format!("fields/{n}.jpg"),
                 sha256: sha256(b"x"),
             };
-            let (line, record) =
-                seal(&head, Some(&case), &entry("note_added", json), vec![picture]).unwrap();
+            let (line, record) = seal(
+                &head,
+                Some(&case),
+                &entry("note_added", json),
+                vec![picture],
+            )
+            .unwrap();
             head = head.followed_by(&record, line.len());
             lines.push(line);
         }
@@ -499,7 +516,12 @@ mod tests {
             (format!("{a}\n{c}\n"), "A", 1, "sequence 2"),
             (format!("{a}\n{c}\n{b}\n"), "A", 1, "sequence 2"),
             (format!("{a}\n{a}\n"), "A", 1, "sequence 2"),
-            (format!("{a}\n\n{b}\n"), "A", 1, "a line that ends with its hash"),
+            (
+                format!("{a}\n\n{b}\n"),
+                "A",
+                1,
+                "a line that ends with its hash",
+            ),
             (format!("{a}\n"), "B", 0, "case B"),
         ];
         for (text, case, good, expected) in table {
@@ -527,7 +549,10 @@ mod tests {
     fn a_line_that_was_cut_off_is_torn_at_every_length() {
         let [a, b, _] = three().try_into().unwrap();
         for cut in 1..=b.len() {
-            let (scan, _) = scan_bytes(format!("{a}\n{}", &b[..b.floor_char_boundary(cut)]).as_bytes(), "A");
+            let (scan, _) = scan_bytes(
+                format!("{a}\n{}", &b[..b.floor_char_boundary(cut)]).as_bytes(),
+                "A",
+            );
             assert_eq!(scan.head.entries, 1);
             assert_eq!(scan.tail, Tail::Torn(b.floor_char_boundary(cut) as u64));
         }

@@ -60,8 +60,7 @@ impl Database {
     /// # Errors
     /// [`StoreError::Newer`]; damage ([`StoreError::is_damage`]); or the disk refuses.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let connection =
-            Connection::open(path).map_err(|error| fail(path, "open", error))?;
+        let connection = Connection::open(path).map_err(|error| fail(path, "open", error))?;
         let mut database = Self {
             path: path.to_owned(),
             connection,
@@ -70,7 +69,9 @@ impl Database {
         database.run("set up", |c| {
             // A signature that was acknowledged survives a power cut: FULL waits for the disk.
             c.pragma_update(None, "synchronous", "FULL")?;
-            c.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0))?;
+            c.query_row("PRAGMA journal_mode = WAL", [], |row| {
+                row.get::<_, String>(0)
+            })?;
             // Numbers and hashes in a file of another's making are not run as code.
             c.pragma_update(None, "trusted_schema", false)
         })?;
@@ -294,7 +295,10 @@ impl Database {
                 "SELECT case_id FROM entries WHERE case_id <> ''
                  UNION SELECT case_id FROM cases WHERE case_id <> '' ORDER BY case_id",
             )
-            .and_then(|mut s| s.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>())
+            .and_then(|mut s| {
+                s.query_map([], |row| row.get(0))?
+                    .collect::<Result<Vec<String>, _>>()
+            })
             .map_err(|error| fail(&self.path, "read", error))?;
         let named = |name: &String| {
             CaseId::new(name).map_err(|refused| foreign(&self.path, &refused.to_string()))

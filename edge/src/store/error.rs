@@ -116,7 +116,9 @@ pub enum StoreError {
     #[error("{0}")]
     Damaged(Box<Flaw>),
     /// The case has changed since a person agreed to its deletion.
-    #[error("case {case}: last hash {found}, expected {agreed}: changed since its deletion was agreed to")]
+    #[error(
+        "case {case}: last hash {found}, expected {agreed}: changed since its deletion was agreed to"
+    )]
     NotAgreed {
         /// Which.
         case: String,

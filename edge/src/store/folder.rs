@@ -118,7 +118,10 @@ pub(super) fn contents(folder: &Path) -> Result<Contents, StoreError> {
     let mut found = Contents::default();
     let is_part = |path: &Path| path.extension().is_some_and(|e| e == "part");
     for (path, kind) in entries(folder)? {
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default();
         match name {
             CHAIN | MANIFEST if kind.is_file() => {}
             UNRECORDED if kind.is_dir() => {}
@@ -235,13 +238,24 @@ mod tests {
         for name in ["fields", "unrecorded", "fields/deep"] {
             make(&case.join(name)).unwrap();
         }
-        let files = [CHAIN, MANIFEST, "fields/1.jpg", "fields/2.jpg.part", "manifest.sha256.part", "unrecorded/x", "notes.txt"];
+        let files = [
+            CHAIN,
+            MANIFEST,
+            "fields/1.jpg",
+            "fields/2.jpg.part",
+            "manifest.sha256.part",
+            "unrecorded/x",
+            "notes.txt",
+        ];
         for name in files {
             fs::write(case.join(name), "x").unwrap();
         }
         std::os::unix::fs::symlink("/etc", case.join("link")).unwrap();
         let found = contents(case).unwrap();
-        assert_eq!(found.files.into_iter().collect::<Vec<_>>(), ["fields/1.jpg"]);
+        assert_eq!(
+            found.files.into_iter().collect::<Vec<_>>(),
+            ["fields/1.jpg"]
+        );
         assert_eq!(found.parts.len(), 2);
         let strange = ["fields/deep", "link", "notes.txt"].map(|n| case.join(n));
         assert_eq!(found.strange, strange);
@@ -256,7 +270,12 @@ mod tests {
         append(&path, b"two").unwrap();
         cut(&path, 3).unwrap();
         assert_eq!(read(&path, 3).unwrap(), b"one");
-        assert!(read(&path, 2).unwrap_err().to_string().contains("3 bytes, expected at most 2"));
+        assert!(
+            read(&path, 2)
+                .unwrap_err()
+                .to_string()
+                .contains("3 bytes, expected at most 2")
+        );
         cut(&path, 0).unwrap();
         cut(&path, 0).unwrap();
         assert!(!path.exists());
@@ -267,6 +286,10 @@ mod tests {
         let said = append(Path::new("/dev/full"), b"x").unwrap_err();
         assert!(said.is_no_room());
         assert_eq!(said.exit_code(), crate::exit::DISK);
-        assert!(said.to_string().starts_with("/dev/full: cannot append to: "), "{said}");
+        assert!(
+            said.to_string()
+                .starts_with("/dev/full: cannot append to: "),
+            "{said}"
+        );
     }
 }

@@ -98,7 +98,9 @@ mod tests {
             assert_eq!(CaseId::new(good).unwrap().as_str(), good);
         }
         let long = "x".repeat(41);
-        for bad in ["", ".", "..", "-a", "_a", "a/b", "a.b", "a b", "ä", "a\n", "a\0", &long] {
+        for bad in [
+            "", ".", "..", "-a", "_a", "a/b", "a.b", "a b", "ä", "a\n", "a\0", &long,
+        ] {
             let words = CaseId::new(bad).unwrap_err().to_string();
             assert!(words.starts_with("case: \""), "{words}");
         }
@@ -110,8 +112,18 @@ mod tests {
             check_picture_name(good).unwrap();
         }
         for bad in [
-            "", "a", "/a", "a/", "a/b/c", "../a", "a/..", "a/.b", "unrecorded/a", "a/b.part",
-            "a/b c", "a/b\n",
+            "",
+            "a",
+            "/a",
+            "a/",
+            "a/b/c",
+            "../a",
+            "a/..",
+            "a/.b",
+            "unrecorded/a",
+            "a/b.part",
+            "a/b c",
+            "a/b\n",
         ] {
             check_picture_name(bad).unwrap_err();
         }

@@ -105,9 +105,10 @@ impl Store {
     /// [`StoreError::Locked`] for a second station; [`StoreError::Newer`]; or the disk cannot be read.
     pub fn open(root: &Path) -> Result<(Self, Vec<Repaired>), StoreError> {
         match Self::open_for_writing(root) {
-            Err(refused) if refused.is_no_room() && root.join("cases").is_dir() => {
-                Ok((Self::open_for_reading(root, refused.to_string())?, Vec::new()))
-            }
+            Err(refused) if refused.is_no_room() && root.join("cases").is_dir() => Ok((
+                Self::open_for_reading(root, refused.to_string())?,
+                Vec::new(),
+            )),
             outcome => outcome,
         }
     }
@@ -144,7 +145,8 @@ impl Store {
         for case in std::iter::once(None).chain(cases.into_iter().map(Some)) {
             let path = layout.chain(case.as_ref());
             let scan = scan(&path, case.as_ref(), |_, _, _| Ok(()))?;
-            let flaw = verify::chain_flaw(&path, &scan).filter(|_| matches!(scan.tail, Tail::Bad(_)));
+            let flaw =
+                verify::chain_flaw(&path, &scan).filter(|_| matches!(scan.tail, Tail::Bad(_)));
             if case.is_none() || scan.head.entries > 0 || flaw.is_some() {
                 let head = scan.head;
                 chains.insert(case, ChainState { head, flaw });

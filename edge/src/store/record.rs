@@ -118,7 +118,9 @@ impl Store {
             unreachable!("checked by `check_writable`");
         };
         let written = step.place_pictures(pictures).and_then(|()| {
-            database.add(case, &line, &step.after, || step.extend_files(&record, &line))
+            database.add(case, &line, &step.after, || {
+                step.extend_files(&record, &line)
+            })
         });
         let after = match written {
             Ok(()) => ChainState {
@@ -191,7 +193,10 @@ impl Step<'_> {
             let lines = manifest_of(&record.pictures);
             folder::append(&self.layout.manifest(case), lines.as_bytes())?;
         }
-        folder::append(&self.layout.chain(self.case), format!("{line}\n").as_bytes())
+        folder::append(
+            &self.layout.chain(self.case),
+            format!("{line}\n").as_bytes(),
+        )
     }
 
     /// Takes everything back; the chain first, because a record without its pictures is damage while
@@ -248,9 +253,16 @@ fn check_pictures(
     for (name, bytes) in pictures {
         check_picture_name(name)?;
         if bytes.len() as u64 > PICTURE_BYTES_MAX {
-            return bad("at most 64 MiB", format!("{name} with {} bytes", bytes.len()));
+            return bad(
+                "at most 64 MiB",
+                format!("{name} with {} bytes", bytes.len()),
+            );
         }
-        let is_there = layout.folder(Some(case)).join(name).symlink_metadata().is_ok();
+        let is_there = layout
+            .folder(Some(case))
+            .join(name)
+            .symlink_metadata()
+            .is_ok();
         if is_there || !seen.insert(*name) {
             return bad("a name that is new in its case", shown(name));
         }

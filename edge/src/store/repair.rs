@@ -94,17 +94,29 @@ impl fmt::Display for Repaired {
                 f,
                 "station.sqlite: {reason}; kept as station.sqlite.damaged, made again from the case folders"
             ),
-            Self::Indexed { chain, from, records } => write!(
+            Self::Indexed {
+                chain,
+                from,
+                records,
+            } => write!(
                 f,
                 "{}: {records} records from {from} on read into the database",
                 chain.display()
             ),
-            Self::HalfRecord { chain, record, bytes } => write!(
+            Self::HalfRecord {
+                chain,
+                record,
+                bytes,
+            } => write!(
                 f,
                 "{}: {bytes} bytes of an unfinished record {record} cut off",
                 chain.display()
             ),
-            Self::Restored { chain, from, records } => write!(
+            Self::Restored {
+                chain,
+                from,
+                records,
+            } => write!(
                 f,
                 "{}: {records} records from {from} on were missing, copied from the database",
                 chain.display()
@@ -268,7 +280,10 @@ impl Repair<'_> {
     fn never_opened(&mut self, case: &CaseId) -> Result<Option<ChainState>, StoreError> {
         let folder = self.layout.folder(Some(case));
         let contents = folder::contents(&folder)?;
-        if contents.files.is_empty() && contents.strange.is_empty() && !folder.join(UNRECORDED).exists() {
+        if contents.files.is_empty()
+            && contents.strange.is_empty()
+            && !folder.join(UNRECORDED).exists()
+        {
             retention::remove_folder(self.layout, case)?;
             self.repaired.push(Repaired::NeverOpened { folder });
             return Ok(None);
@@ -409,7 +424,8 @@ impl Repair<'_> {
                     file: self.layout.chain(case),
                     record: Some(head.entries + 1),
                     expected: format!("record {last}, which the database holds"),
-                    found: "the end of the chain; the rows of the database do not follow it".to_owned(),
+                    found: "the end of the chain; the rows of the database do not follow it"
+                        .to_owned(),
                 }));
             };
             next = next.followed_by(&record, row.len());
@@ -461,7 +477,11 @@ impl Repair<'_> {
             self.repaired.push(Repaired::Part { file });
         }
         let named: BTreeSet<&str> = pictures.iter().map(|p| p.name.as_str()).collect();
-        for name in contents.files.iter().filter(|n| !named.contains(n.as_str())) {
+        for name in contents
+            .files
+            .iter()
+            .filter(|n| !named.contains(n.as_str()))
+        {
             let kept = home.join(UNRECORDED);
             folder::make(&kept)?;
             let (picture, moved) = (home.join(name), kept.join(name.replace('/', "-")));
@@ -509,7 +529,8 @@ fn read_from(path: &Path, from: u64, bytes: u64) -> Result<Vec<u8>, StoreError> 
     File::open(path)
         .and_then(|mut file| {
             file.seek(SeekFrom::Start(from))?;
-            file.take(bytes.min(LINE_BYTES_MAX as u64 + 1)).read_to_end(&mut read)
+            file.take(bytes.min(LINE_BYTES_MAX as u64 + 1))
+                .read_to_end(&mut read)
         })
         .map_err(StoreError::disk(path, "read"))?;
     Ok(read)
@@ -518,7 +539,9 @@ fn read_from(path: &Path, from: u64, bytes: u64) -> Result<Vec<u8>, StoreError> 
 fn ends_with(path: &Path, line: &str) -> Result<bool, StoreError> {
     let bytes = line.len() as u64 + 1;
     match folder::length(path)?.checked_sub(bytes) {
-        Some(from) => Ok(read_from(path, from, bytes)?.strip_suffix(b"\n") == Some(line.as_bytes())),
+        Some(from) => {
+            Ok(read_from(path, from, bytes)?.strip_suffix(b"\n") == Some(line.as_bytes()))
+        }
         None => Ok(false),
     }
 }

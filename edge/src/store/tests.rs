@@ -50,8 +50,19 @@ pub(super) fn count_case(store: &mut Store, name: &str) {
         store.record(&case, entry(kind, json), pictures).unwrap();
     };
     record("case_opened", r#"{"target":200}"#, &[]);
-    record("field_counted", r#"{"field":1}"#, &[("fields/0001.jpg", b"first field"), ("crops/0001-1.jpg", b"cell")]);
-    record("field_counted", r#"{"field":2}"#, &[("fields/0002.jpg", b"second field")]);
+    record(
+        "field_counted",
+        r#"{"field":1}"#,
+        &[
+            ("fields/0001.jpg", b"first field"),
+            ("crops/0001-1.jpg", b"cell"),
+        ],
+    );
+    record(
+        "field_counted",
+        r#"{"field":2}"#,
+        &[("fields/0002.jpg", b"second field")],
+    );
     record("signed", r#"{"who":"reader"}"#, &[]);
 }
 
@@ -61,7 +72,9 @@ pub(super) fn two_cases(root: &Path) {
     store.record_station(entry("started", "{}")).unwrap();
     count_case(&mut store, "A");
     count_case(&mut store, "B");
-    store.record(&id("B"), entry("amended", r#"{"reason":"x"}"#), &[]).unwrap();
+    store
+        .record(&id("B"), entry("amended", r#"{"reason":"x"}"#), &[])
+        .unwrap();
     store.record_station(entry("stopped", "{}")).unwrap();
 }
 
@@ -92,16 +105,32 @@ fn a_case_comes_back_in_order_with_its_pictures() {
     let history = store.history(&id("A")).unwrap();
     assert_eq!(history.flaw, None);
     let kinds: Vec<&str> = history.records.iter().map(|r| r.kind.as_str()).collect();
-    assert_eq!(kinds, ["case_opened", "field_counted", "field_counted", "signed"]);
+    assert_eq!(
+        kinds,
+        ["case_opened", "field_counted", "field_counted", "signed"]
+    );
     assert_eq!(history.records[1].json, r#"{"field":1}"#);
     assert_eq!(history.records[1].pictures[1].name, "crops/0001-1.jpg");
-    assert_eq!(store.picture(&id("A"), "fields/0002.jpg").unwrap(), b"second field");
-    let cases: Vec<_> = store.cases().into_iter().map(|c| (c.case.to_string(), c.head.entries, c.head.signed)).collect();
-    assert_eq!(cases, [("A".to_owned(), 4, true), ("B".to_owned(), 5, false)]);
+    assert_eq!(
+        store.picture(&id("A"), "fields/0002.jpg").unwrap(),
+        b"second field"
+    );
+    let cases: Vec<_> = store
+        .cases()
+        .into_iter()
+        .map(|c| (c.case.to_string(), c.head.entries, c.head.signed))
+        .collect();
+    assert_eq!(
+        cases,
+        [("A".to_owned(), 4, true), ("B".to_owned(), 5, false)]
+    );
     let station = store.station_history().unwrap();
     assert_eq!(station.records.len(), 2);
     let verified = store.verify().unwrap();
-    assert_eq!((verified.cases, verified.records, verified.pictures), (2, 11, 6));
+    assert_eq!(
+        (verified.cases, verified.records, verified.pictures),
+        (2, 11, 6)
+    );
     assert_eq!(verified.flaws, []);
 }
 
@@ -129,12 +158,42 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     type Try<'a> = (&'a str, Entry<'a>, &'a [(&'a str, &'a [u8])], &'a str);
     let table: [Try<'_>; 10] = [
         ("C", note(), &[], "case C: not found"),
-        ("A", entry("case_opened", "{}"), &[], "case A: there is or was a case A"),
-        ("a", entry("case_opened", "{}"), &[], "case a: there is or was a case A"),
-        ("C", entry("case_opened", "{}"), &[("fields/1.jpg", x)], "picture: \"fields/1.jpg\", expected none with case_opened"),
-        ("A", note(), &[("fields/0001.jpg", x)], "picture: \"fields/0001.jpg\", expected a name that is new"),
-        ("A", note(), &[("fields/9.jpg", x), ("fields/9.jpg", x)], "expected a name that is new"),
-        ("A", note(), &[("../B/1.jpg", x)], "picture: \"../B/1.jpg\", expected folder/file"),
+        (
+            "A",
+            entry("case_opened", "{}"),
+            &[],
+            "case A: there is or was a case A",
+        ),
+        (
+            "a",
+            entry("case_opened", "{}"),
+            &[],
+            "case a: there is or was a case A",
+        ),
+        (
+            "C",
+            entry("case_opened", "{}"),
+            &[("fields/1.jpg", x)],
+            "picture: \"fields/1.jpg\", expected none with case_opened",
+        ),
+        (
+            "A",
+            note(),
+            &[("fields/0001.jpg", x)],
+            "picture: \"fields/0001.jpg\", expected a name that is new",
+        ),
+        (
+            "A",
+            note(),
+            &[("fields/9.jpg", x), ("fields/9.jpg", x)],
+            "expected a name that is new",
+        ),
+        (
+            "A",
+            note(),
+            &[("../B/1.jpg", x)],
+            "picture: \"../B/1.jpg\", expected folder/file",
+        ),
         ("A", note(), &many, "picture: 4097, expected at most 4096"),
         ("A", entry("note_added", "{"), &[], "event: "),
         ("C", entry("case_opened", "{"), &[], "event: "),
@@ -157,7 +216,10 @@ fn a_second_station_is_refused_by_the_number_of_the_first() {
     let me = std::process::id();
     assert_eq!(
         refused.to_string(),
-        format!("{}/lock: held by process {me}, expected no other station on these data", folder.path().display())
+        format!(
+            "{}/lock: held by process {me}, expected no other station on these data",
+            folder.path().display()
+        )
     );
     drop(first);
     open(folder.path());
@@ -168,13 +230,25 @@ fn order_is_by_sequence_however_the_clock_jumps() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());
     let case = id("A");
-    let times = [Some(1_900_000_000), None, Some(-5), Some(0), Some(i64::MAX), Some(i64::MIN), Some(1_800_000_000)];
+    let times = [
+        Some(1_900_000_000),
+        None,
+        Some(-5),
+        Some(0),
+        Some(i64::MAX),
+        Some(i64::MIN),
+        Some(1_800_000_000),
+    ];
     for (n, wall) in times.iter().enumerate() {
         let kind = if n == 0 { "case_opened" } else { "note_added" };
         let json = n.to_string();
         // A start of the program can have any number.
         let boot = [u64::MAX, 3, 1 << 63][n % 3];
-        let entry = Entry { wall: *wall, boot, ..entry(kind, &json) };
+        let entry = Entry {
+            wall: *wall,
+            boot,
+            ..entry(kind, &json)
+        };
         store.record(&case, entry, &[]).unwrap();
     }
     drop(store);
@@ -200,9 +274,19 @@ fn the_views_show_what_the_lines_say() {
         .unwrap()
         .map(Result::unwrap)
         .collect();
-    assert_eq!(signed, [("A".to_owned(), 4, "reader".to_owned()), ("B".to_owned(), 4, "reader".to_owned())]);
+    assert_eq!(
+        signed,
+        [
+            ("A".to_owned(), 4, "reader".to_owned()),
+            ("B".to_owned(), 4, "reader".to_owned())
+        ]
+    );
     let field: i64 = database
-        .query_row("SELECT event ->> '$.field' FROM records WHERE case_id = 'A' AND sequence = 3", [], |row| row.get(0))
+        .query_row(
+            "SELECT event ->> '$.field' FROM records WHERE case_id = 'A' AND sequence = 3",
+            [],
+            |row| row.get(0),
+        )
         .unwrap();
     assert_eq!(field, 2);
 }

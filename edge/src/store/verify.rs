@@ -54,7 +54,9 @@ pub fn verify(root: &Path) -> Result<Verified, StoreError> {
         Err(error) => return Err(error),
     };
     let (cases, strange) = layout.case_folders()?;
-    let strange = strange.into_iter().map(|p| flaw(p, None, "a case folder", "something else"));
+    let strange = strange
+        .into_iter()
+        .map(|p| flaw(p, None, "a case folder", "something else"));
     late_flaws.extend(strange);
     if let Some(database) = &database {
         match database.cases() {

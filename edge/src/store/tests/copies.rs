@@ -11,13 +11,20 @@ fn a_copy_is_the_case_and_can_become_a_station_again() {
     two_cases(&root);
     fs::create_dir(&stick).unwrap();
     let mut store = open(&root);
-    let copies: Vec<_> = store.export_all(&stick).into_iter().map(|(case, done)| (case.to_string(), done.unwrap())).collect();
+    let copies: Vec<_> = store
+        .export_all(&stick)
+        .into_iter()
+        .map(|(case, done)| (case.to_string(), done.unwrap()))
+        .collect();
     assert_eq!(copies.len(), 2);
     assert_eq!(copies[0].1.folder, stick.join("A-4"));
     assert!(!copies[0].1.was_there);
     // A later state lies beside the earlier one; the same is not copied twice.
     store.record(&id("A"), entry("amended", "{}"), &[]).unwrap();
-    assert_eq!(store.export(&id("A"), &stick).unwrap().folder, stick.join("A-5"));
+    assert_eq!(
+        store.export(&id("A"), &stick).unwrap().folder,
+        stick.join("A-5")
+    );
     assert!(store.export(&id("A"), &stick).unwrap().was_there);
     let names: Vec<_> = folder::contents(&stick).unwrap().parts;
     assert!(names.is_empty());
@@ -26,8 +33,21 @@ fn a_copy_is_the_case_and_can_become_a_station_again() {
     fs::create_dir_all(restored.join("cases")).unwrap();
     copy_root(&stick.join("A-5"), &restored.join("cases/A"));
     let (again, repaired) = reopen(&restored);
-    assert!(matches!(repaired[..], [Repaired::Indexed { from: 1, records: 5, .. }]), "{repaired:?}");
-    assert_eq!(again.history(&id("A")).unwrap(), store.history(&id("A")).unwrap());
+    assert!(
+        matches!(
+            repaired[..],
+            [Repaired::Indexed {
+                from: 1,
+                records: 5,
+                ..
+            }]
+        ),
+        "{repaired:?}"
+    );
+    assert_eq!(
+        again.history(&id("A")).unwrap(),
+        store.history(&id("A")).unwrap()
+    );
     drop(again);
     assert_sound(&restored);
 }
@@ -42,26 +62,46 @@ fn a_copy_or_a_case_that_is_not_right_is_refused_and_named() {
     store.export(&id("A"), &stick).unwrap();
     fs::write(stick.join("A-4/fields/0001.jpg"), "other").unwrap();
     let refused = store.export(&id("A"), &stick).unwrap_err().to_string();
-    assert!(refused.contains("stick/A-4/fields/0001.jpg: expected SHA-256 "), "{refused}");
+    assert!(
+        refused.contains("stick/A-4/fields/0001.jpg: expected SHA-256 "),
+        "{refused}"
+    );
 
     fs::write(root.join("cases/B/fields/0001.jpg"), "other").unwrap();
     let results = store.export_all(&stick);
-    assert!(results[1].1.as_ref().unwrap_err().to_string().contains("fields/0001.jpg: expected SHA-256 "));
+    assert!(
+        results[1]
+            .1
+            .as_ref()
+            .unwrap_err()
+            .to_string()
+            .contains("fields/0001.jpg: expected SHA-256 ")
+    );
     assert!(!stick.join("B-5").exists() && !stick.join("B-5.part").exists());
 
-    let missing = store.export(&id("A"), &folder.path().join("no stick")).unwrap_err();
+    let missing = store
+        .export(&id("A"), &folder.path().join("no stick"))
+        .unwrap_err();
     assert_eq!(missing.exit_code(), crate::exit::DISK);
-    assert!(matches!(store.export(&id("Z"), &stick), Err(StoreError::Unknown(_))));
+    assert!(matches!(
+        store.export(&id("Z"), &stick),
+        Err(StoreError::Unknown(_))
+    ));
 }
 
 #[test]
 fn a_stick_without_room_is_refused_before_anything_is_copied() {
-    let Some(stick) = Disk::new("size=1m") else { return };
+    let Some(stick) = Disk::new("size=1m") else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     two_cases(folder.path());
     let store = open(folder.path());
     let refused = store.export(&id("A"), stick.path()).unwrap_err();
-    assert!(matches!(refused, StoreError::Floor { what: "bytes", .. }), "{refused}");
+    assert!(
+        matches!(refused, StoreError::Floor { what: "bytes", .. }),
+        "{refused}"
+    );
     assert_eq!(fs::read_dir(stick.path()).unwrap().count(), 0);
 }
 
@@ -94,7 +134,12 @@ fn a_case_may_go_when_it_is_signed_sound_and_surely_old() {
 }
 
 fn yes(head: &str) -> Agreed<'_> {
-    Agreed { who: "head of the laboratory", head, boot: 1, wall: None }
+    Agreed {
+        who: "head of the laboratory",
+        head,
+        boot: 1,
+        wall: None,
+    }
 }
 
 #[test]
@@ -108,21 +153,41 @@ fn a_case_goes_by_an_explicit_yes_and_leaves_a_tombstone() {
         assert!(matches!(refused, StoreError::NotAgreed { .. }), "{refused}");
     }
     // Changed since it was shown.
-    store.record(&b.case, entry("note_added", "{}"), &[]).unwrap();
+    store
+        .record(&b.case, entry("note_added", "{}"), &[])
+        .unwrap();
     store.delete(&b.case, yes(&b.head.hash)).unwrap_err();
     assert_eq!(store.cases().len(), 2);
 
     store.delete(&a.case, yes(&a.head.hash)).unwrap();
     assert!(!folder.path().join("cases/A").exists());
-    assert!(matches!(store.history(&a.case), Err(StoreError::Unknown(_))));
-    let again = store.record(&a.case, entry("case_opened", "{}"), &[]).unwrap_err();
+    assert!(matches!(
+        store.history(&a.case),
+        Err(StoreError::Unknown(_))
+    ));
+    let again = store
+        .record(&a.case, entry("case_opened", "{}"), &[])
+        .unwrap_err();
     assert!(matches!(again, StoreError::Taken { .. }));
     drop(store);
     let mut store = open(folder.path());
-    assert!(store.record(&a.case, entry("case_opened", "{}"), &[]).is_err());
+    assert!(
+        store
+            .record(&a.case, entry("case_opened", "{}"), &[])
+            .is_err()
+    );
     let tombstone = store.station_history().unwrap().records.pop().unwrap();
-    assert_eq!((tombstone.kind.as_str(), tombstone.who.as_str()), ("case_deleted", "head of the laboratory"));
-    assert_eq!(tombstone.json, format!(r#"{{"case":"A","records":4,"signed":true,"hash":"{}"}}"#, a.head.hash));
+    assert_eq!(
+        (tombstone.kind.as_str(), tombstone.who.as_str()),
+        ("case_deleted", "head of the laboratory")
+    );
+    assert_eq!(
+        tombstone.json,
+        format!(
+            r#"{{"case":"A","records":4,"signed":true,"hash":"{}"}}"#,
+            a.head.hash
+        )
+    );
     assert_sound(folder.path());
 }
 
@@ -137,10 +202,17 @@ fn a_deletion_that_was_cut_off_is_finished() {
     store.delete(&a.case, yes(&a.head.hash)).unwrap();
     drop(store);
     // The tombstone is on the disk; folder and rows are still there.
-    fs::copy(root.join("station/audit.jsonl"), before.join("station/audit.jsonl")).unwrap();
+    fs::copy(
+        root.join("station/audit.jsonl"),
+        before.join("station/audit.jsonl"),
+    )
+    .unwrap();
     assert!(verify(&before).unwrap().first_flaw().is_some());
     let (store, repaired) = reopen(&before);
-    assert!(matches!(repaired[1], Repaired::DeletionFinished { .. }), "{repaired:?}");
+    assert!(
+        matches!(repaired[1], Repaired::DeletionFinished { .. }),
+        "{repaired:?}"
+    );
     assert_eq!(store.cases().len(), 1);
     drop(store);
     assert_sound(&before);

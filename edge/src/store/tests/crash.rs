@@ -74,12 +74,22 @@ fn a_record_cut_at_any_byte_is_whole_or_gone_and_the_case_goes_on() {
             let (mut store, repaired) = reopen(&moments.mixed);
             let found = store.history(&id("A")).unwrap();
             let is_whole = cut == to || !database_is_old;
-            assert_eq!(found.records.len(), if is_whole { 5 } else { 4 }, "cut at {cut}");
+            assert_eq!(
+                found.records.len(),
+                if is_whole { 5 } else { 4 },
+                "cut at {cut}"
+            );
             assert_eq!(found.flaw, None);
-            assert_eq!(repaired.is_empty(), cut == to && !database_is_old, "cut at {cut}: {repaired:?}");
+            assert_eq!(
+                repaired.is_empty(),
+                cut == to && !database_is_old,
+                "cut at {cut}: {repaired:?}"
+            );
             assert_sound(&moments.mixed);
             let entry = entry("field_counted", r#"{"field":4}"#);
-            store.record(&id("A"), entry, &[("fields/0004.jpg", b"x")]).unwrap();
+            store
+                .record(&id("A"), entry, &[("fields/0004.jpg", b"x")])
+                .unwrap();
             drop(store);
             assert_sound(&moments.mixed);
             open(&moments.mixed);
@@ -92,8 +102,13 @@ fn a_crash_before_the_chain_leaves_no_trace_in_the_case() {
     let moments = moments(
         |store| count_case(store, "A"),
         |store| {
-            let pictures: &[(&str, &[u8])] = &[("fields/0003.jpg", b"third"), ("fields/0004.jpg", b"fourth")];
-            store.record(&id("A"), entry("field_counted", "{}"), pictures).unwrap();
+            let pictures: &[(&str, &[u8])] = &[
+                ("fields/0003.jpg", b"third"),
+                ("fields/0004.jpg", b"fourth"),
+            ];
+            store
+                .record(&id("A"), entry("field_counted", "{}"), pictures)
+                .unwrap();
         },
     );
     let (chain, manifest) = ("cases/A/audit.jsonl", "cases/A/manifest.sha256");
@@ -111,14 +126,21 @@ fn a_crash_before_the_chain_leaves_no_trace_in_the_case() {
         }
         assert!(verify(&moments.mixed).unwrap().first_flaw().is_some());
         let (mut store, repaired) = reopen(&moments.mixed);
-        assert!(repaired.iter().any(|r| matches!(r, Repaired::Unrecorded { .. })), "{repaired:?}");
+        assert!(
+            repaired
+                .iter()
+                .any(|r| matches!(r, Repaired::Unrecorded { .. })),
+            "{repaired:?}"
+        );
         assert_eq!(store.history(&id("A")).unwrap().records.len(), 4);
         assert_sound(&moments.mixed);
         let kept = moments.mixed.join("cases/A/unrecorded/fields-0003.jpg");
         assert_eq!(fs::read(kept).unwrap(), b"third");
         // The same field is counted again.
         let again: (&str, &[u8]) = ("fields/0003.jpg", b"third, again");
-        store.record(&id("A"), entry("field_counted", "{}"), &[again]).unwrap();
+        store
+            .record(&id("A"), entry("field_counted", "{}"), &[again])
+            .unwrap();
         drop(store);
         assert_sound(&moments.mixed);
     }
@@ -133,7 +155,12 @@ fn a_manifest_that_is_behind_is_written_again() {
     for length in 0..whole.len() {
         fs::write(&manifest, &whole[..length]).unwrap();
         let (_, repaired) = reopen(folder.path());
-        assert_eq!(repaired, [Repaired::Manifest { manifest: manifest.clone() }]);
+        assert_eq!(
+            repaired,
+            [Repaired::Manifest {
+                manifest: manifest.clone()
+            }]
+        );
         assert_eq!(fs::read(&manifest).unwrap(), whole);
     }
     // Of a signed case too, which is not read at each start.
@@ -149,7 +176,9 @@ fn a_case_whose_opening_was_cut_off_never_was() {
     let moments = moments(
         |store| count_case(store, "A"),
         |store| {
-            store.record(&id("B"), entry("case_opened", "{}"), &[]).unwrap();
+            store
+                .record(&id("B"), entry("case_opened", "{}"), &[])
+                .unwrap();
         },
     );
     let chain = "cases/B/audit.jsonl";
@@ -157,9 +186,14 @@ fn a_case_whose_opening_was_cut_off_never_was() {
     for cut in 0..to {
         moments.mix((chain, cut), &[DATABASE]);
         let (mut store, repaired) = reopen(&moments.mixed);
-        assert!(matches!(repaired.last(), Some(Repaired::NeverOpened { .. })), "{repaired:?}");
+        assert!(
+            matches!(repaired.last(), Some(Repaired::NeverOpened { .. })),
+            "{repaired:?}"
+        );
         assert_sound(&moments.mixed);
-        store.record(&id("B"), entry("case_opened", "{}"), &[]).unwrap();
+        store
+            .record(&id("B"), entry("case_opened", "{}"), &[])
+            .unwrap();
         drop(store);
         // The database has the record: it was acknowledged, and comes back.
         moments.mix((chain, cut), &[]);
@@ -201,7 +235,10 @@ fn zeros_that_a_power_cut_left_at_the_end_are_cut_off_and_kept() {
     folder::append(&chain, &[0; 4096]).unwrap();
     let (_, repaired) = reopen(folder.path());
     let words = repaired[0].to_string();
-    assert!(words.ends_with("cases/B/audit.jsonl: 4096 bytes of an unfinished record 6 cut off"), "{words}");
+    assert!(
+        words.ends_with("cases/B/audit.jsonl: 4096 bytes of an unfinished record 6 cut off"),
+        "{words}"
+    );
     let kept = folder.path().join("cases/B/unrecorded/audit-6.half");
     assert_eq!(fs::read(kept).unwrap(), [0; 4096]);
     assert_sound(folder.path());
@@ -226,7 +263,8 @@ fn a_database_that_is_gone_damaged_or_behind_is_made_again_from_the_folders() {
     let foreign = {
         let other = root.join("other.sqlite");
         let c = rusqlite::Connection::open(&other).unwrap();
-        c.execute_batch("CREATE TABLE t (x); PRAGMA user_version = 9;").unwrap();
+        c.execute_batch("CREATE TABLE t (x); PRAGMA user_version = 9;")
+            .unwrap();
         drop(c);
         let bytes = fs::read(&other).unwrap();
         fs::remove_file(other).unwrap();
@@ -235,7 +273,11 @@ fn a_database_that_is_gone_damaged_or_behind_is_made_again_from_the_folders() {
     let table: [(&str, Option<&[u8]>, bool); 7] = [
         ("gone", None, false),
         ("empty", Some(b""), false),
-        ("text", Some(b"this is no database, and long enough to be sure of it"), true),
+        (
+            "text",
+            Some(b"this is no database, and long enough to be sure of it"),
+            true,
+        ),
         ("cut", Some(&whole[..5000]), true),
         ("spoilt", Some(&spoilt), true),
         ("foreign", Some(&foreign), true),
@@ -252,8 +294,15 @@ fn a_database_that_is_gone_damaged_or_behind_is_made_again_from_the_folders() {
         assert_eq!(store.history(&id("A")).unwrap().records.len(), 4, "{name}");
         drop(store);
         assert_sound(root);
-        assert_eq!(root.join("station.sqlite.damaged").exists(), is_set_aside, "{name}");
-        let indexed = repaired.iter().filter(|r| matches!(r, Repaired::Indexed { .. })).count();
+        assert_eq!(
+            root.join("station.sqlite.damaged").exists(),
+            is_set_aside,
+            "{name}"
+        );
+        let indexed = repaired
+            .iter()
+            .filter(|r| matches!(r, Repaired::Indexed { .. }))
+            .count();
         assert_eq!(indexed, 3, "{name}: {repaired:?}");
         open(root);
     }
@@ -267,7 +316,12 @@ fn a_database_of_a_later_version_is_left_alone() {
     c.execute_batch("PRAGMA user_version = 2").unwrap();
     drop(c);
     let refused = Store::open(folder.path()).unwrap_err();
-    assert!(refused.to_string().ends_with("schema 2, expected at most 1: written by a later version"), "{refused}");
+    assert!(
+        refused
+            .to_string()
+            .ends_with("schema 2, expected at most 1: written by a later version"),
+        "{refused}"
+    );
     assert_eq!(refused.exit_code(), crate::exit::BAD_DATA);
     assert!(!folder.path().join("station.sqlite.damaged").exists());
 }
@@ -284,13 +338,19 @@ fn killed_station() {
     let (mut store, _) = reopen(Path::new(&root));
     let case = id("K");
     if store.history(&case).is_err() {
-        store.record(&case, entry("case_opened", "{}"), &[]).unwrap();
+        store
+            .record(&case, entry("case_opened", "{}"), &[])
+            .unwrap();
     }
     let begun = store.history(&case).unwrap().records.len();
     for n in begun.. {
         let (name, json) = (format!("fields/{n}.jpg"), format!("{{\"n\":{n}}}"));
         let picture = vec![n as u8; 20_000];
-        let kind = if n % 7 == 0 { "signed" } else { "field_counted" };
+        let kind = if n % 7 == 0 {
+            "signed"
+        } else {
+            "field_counted"
+        };
         let pictures: &[(&str, &[u8])] = &[(&name, &picture)];
         let done = store.record(&case, entry(kind, &json), pictures).unwrap();
         println!("acknowledged {} {}", done.sequence, done.hash);
@@ -304,7 +364,12 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
     let mut seed = 1_u64;
     for round in 0..40 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "store::tests::crash::killed_station", "--ignored", "--nocapture"])
+            .args([
+                "--exact",
+                "store::tests::crash::killed_station",
+                "--ignored",
+                "--nocapture",
+            ])
             .env(CHILD, folder.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -13,7 +13,14 @@ impl Disk {
     /// `None` without the right to mount; the test says so.
     pub(super) fn new(options: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let done = mount(&["-t", "tmpfs", "-o", options, "tmpfs", folder.path().to_str().unwrap()]);
+        let done = mount(&[
+            "-t",
+            "tmpfs",
+            "-o",
+            options,
+            "tmpfs",
+            folder.path().to_str().unwrap(),
+        ]);
         if !done {
             eprintln!("not tested: this process may not mount a disk");
         }
@@ -48,7 +55,10 @@ impl Drop for Disk {
 }
 
 fn mount(arguments: &[&str]) -> bool {
-    let status = Command::new("mount").args(arguments).stderr(std::process::Stdio::null()).status();
+    let status = Command::new("mount")
+        .args(arguments)
+        .stderr(std::process::Stdio::null())
+        .status();
     status.is_ok_and(|s| s.success())
 }
 
@@ -57,17 +67,33 @@ fn below_the_floor_no_case_is_begun_and_the_open_ones_go_on() {
     let folder = tempfile::tempdir().unwrap();
     two_cases(folder.path());
     for (floor, words) in [
-        (Floor { bytes: u64::MAX, inodes: 0 }, "bytes free, expected at least 18446744073709551615 to begin a case"),
-        (Floor { bytes: 0, inodes: u64::MAX }, "inodes free, expected at least"),
+        (
+            Floor {
+                bytes: u64::MAX,
+                inodes: 0,
+            },
+            "bytes free, expected at least 18446744073709551615 to begin a case",
+        ),
+        (
+            Floor {
+                bytes: 0,
+                inodes: u64::MAX,
+            },
+            "inodes free, expected at least",
+        ),
     ] {
         if floor.bytes == 0 && disk::free(folder.path()).unwrap().inodes.is_none() {
             continue;
         }
         let mut store = open(folder.path()).with_floor(floor);
-        let refused = store.record(&id("C"), entry("case_opened", "{}"), &[]).unwrap_err();
+        let refused = store
+            .record(&id("C"), entry("case_opened", "{}"), &[])
+            .unwrap_err();
         assert!(refused.to_string().contains(words), "{refused}");
         assert_eq!(refused.exit_code(), crate::exit::DISK);
-        store.record(&id("B"), entry("note_added", "{}"), &[]).unwrap();
+        store
+            .record(&id("B"), entry("note_added", "{}"), &[])
+            .unwrap();
         drop(store);
         assert_sound(folder.path());
     }
@@ -75,7 +101,9 @@ fn below_the_floor_no_case_is_begun_and_the_open_ones_go_on() {
 
 #[test]
 fn a_disk_that_fills_at_any_step_refuses_the_record_and_keeps_no_half_of_it() {
-    let Some(disk) = Disk::new("size=4m") else { return };
+    let Some(disk) = Disk::new("size=4m") else {
+        return;
+    };
     let root = disk.path().join("data");
     let mut store = open(&root);
     count_case(&mut store, "A");
@@ -97,23 +125,42 @@ fn a_disk_that_fills_at_any_step_refuses_the_record_and_keeps_no_half_of_it() {
             }
         }
         // Reading and reviewing go on while the disk is full.
-        assert_eq!(store.history(&id("A")).unwrap().records.len() as u64, signed);
-        assert_eq!(store.picture(&id("A"), "fields/0001.jpg").unwrap(), b"first field");
+        assert_eq!(
+            store.history(&id("A")).unwrap().records.len() as u64,
+            signed
+        );
+        assert_eq!(
+            store.picture(&id("A"), "fields/0001.jpg").unwrap(),
+            b"first field"
+        );
         disk.empty();
         assert_sound(&root);
     }
     for words in ["fields/", "audit.jsonl", "station.sqlite"] {
-        println!("{words}: {}", refusals.iter().filter(|r| r.contains(words)).count());
+        println!(
+            "{words}: {}",
+            refusals.iter().filter(|r| r.contains(words)).count()
+        );
     }
-    assert!(refusals.iter().any(|r| r.contains("No space left on device")), "{refusals:?}");
+    assert!(
+        refusals
+            .iter()
+            .any(|r| r.contains("No space left on device")),
+        "{refusals:?}"
+    );
     assert!(!refusals.is_empty() && signed > 4);
     drop(store);
-    assert_eq!(open(&root).history(&id("A")).unwrap().records.len() as u64, signed);
+    assert_eq!(
+        open(&root).history(&id("A")).unwrap().records.len() as u64,
+        signed
+    );
 }
 
 #[test]
 fn a_disk_without_inodes_refuses_and_goes_on_when_there_are_some() {
-    let Some(disk) = Disk::new("size=8m,nr_inodes=40") else { return };
+    let Some(disk) = Disk::new("size=8m,nr_inodes=40") else {
+        return;
+    };
     let root = disk.path().join("data");
     let mut store = open(&root);
     count_case(&mut store, "A");
@@ -134,34 +181,40 @@ fn a_disk_without_inodes_refuses_and_goes_on_when_there_are_some() {
     store.record(&id("A"), entry("signed", "{}"), &[]).unwrap();
     assert_sound(&root);
     disk.remount("nr_inodes=400");
-    store.record(&id("B"), entry("case_opened", "{}"), &[]).unwrap();
+    store
+        .record(&id("B"), entry("case_opened", "{}"), &[])
+        .unwrap();
     assert_sound(&root);
 }
 
 #[test]
-fn a_disk_that_becomes_read_only_refuses_with_the_reason_and_can_be_reviewed() {
-    let Some(disk) = Disk::new("size=8m") else { return };
+fn a_read_only_disk_refuses_with_the_reason_and_can_be_reviewed() {
+    let Some(disk) = Disk::new("size=8m") else {
+        return;
+    };
     let root = disk.path().join("data");
     two_cases(&root);
-    let mut store = open(&root);
     disk.remount("ro");
-    let refused = store.record(&id("B"), entry("signed", "{}"), &[]).unwrap_err();
-    assert!(refused.is_no_room(), "{refused}");
-    assert_eq!(refused.exit_code(), crate::exit::DISK);
-    drop(store);
-
     let mut store = open(&root);
     let reason = store.read_only().expect("the disk is read-only").to_owned();
     assert!(reason.contains("ead-only"), "{reason}");
     assert_eq!(store.history(&id("A")).unwrap().records.len(), 4);
     assert_eq!(store.cases().len(), 2);
-    assert_eq!(store.picture(&id("A"), "fields/0001.jpg").unwrap(), b"first field");
+    assert_eq!(
+        store.picture(&id("A"), "fields/0001.jpg").unwrap(),
+        b"first field"
+    );
     assert_sound(&root);
     for refused in [
-        store.record(&id("B"), entry("signed", "{}"), &[]).unwrap_err(),
+        store
+            .record(&id("B"), entry("signed", "{}"), &[])
+            .unwrap_err(),
         store.record_station(entry("started", "{}")).unwrap_err(),
     ] {
-        assert_eq!(refused.to_string(), format!("nothing can be recorded: {reason}"));
+        assert_eq!(
+            refused.to_string(),
+            format!("nothing can be recorded: {reason}")
+        );
         assert_eq!(refused.exit_code(), crate::exit::DISK);
     }
     let target = tempfile::tempdir().unwrap();
@@ -174,17 +227,44 @@ fn a_disk_that_becomes_read_only_refuses_with_the_reason_and_can_be_reviewed() {
 
 #[test]
 fn a_full_disk_is_opened_for_reviewing_and_for_recording_when_it_has_room() {
-    let Some(disk) = Disk::new("size=4m") else { return };
+    let Some(disk) = Disk::new("size=4m") else {
+        return;
+    };
     let root = disk.path().join("data");
     two_cases(&root);
     disk.fill(0);
     let (mut store, _) = reopen(&root);
     assert_eq!(store.history(&id("A")).unwrap().records.len(), 4);
-    let refused = store.record(&id("B"), entry("signed", "{}"), &[]).unwrap_err();
+    let refused = store
+        .record(&id("B"), entry("signed", "{}"), &[])
+        .unwrap_err();
     assert_eq!(refused.exit_code(), crate::exit::DISK, "{refused}");
     drop(store);
     disk.empty();
     let mut store = open(&root);
     store.record(&id("B"), entry("signed", "{}"), &[]).unwrap();
     assert_sound(&root);
+}
+
+#[test]
+fn a_disk_that_was_pulled_out_takes_no_record_and_nothing_is_written_in_its_place() {
+    let Some(disk) = Disk::new("size=8m") else {
+        return;
+    };
+    let root = disk.path().join("data");
+    two_cases(&root);
+    let mut store = open(&root);
+    let pulled = Command::new("umount").arg("-l").arg(disk.path()).status();
+    assert!(pulled.unwrap().success());
+    let picture: &[(&str, &[u8])] = &[("fields/0009.jpg", b"x")];
+    let refused = store
+        .record(&id("B"), entry("signed", "{}"), picture)
+        .unwrap_err();
+    assert!(refused.to_string().contains("cases/B"), "{refused}");
+    assert!(
+        store
+            .record(&id("C"), entry("case_opened", "{}"), &[])
+            .is_err()
+    );
+    assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 0);
 }

@@ -30,10 +30,15 @@ fn any_byte_of_a_chain_a_manifest_or_a_picture_is_named_with_its_record() {
         for at in 0..whole.len() {
             let mut changed = whole.clone();
             changed[at] ^= 1 << (at % 8);
-            let flaw = first_flaw(root, name, &changed).unwrap_or_else(|| panic!("{name}, byte {at}"));
+            let flaw =
+                first_flaw(root, name, &changed).unwrap_or_else(|| panic!("{name}, byte {at}"));
             assert_eq!(flaw.file, root.join(name), "{flaw}");
             let lines = whole[..at].iter().filter(|b| **b == b'\n').count() as u64;
-            assert_eq!(flaw.record, has_records.then_some(lines + 1), "byte {at}: {flaw}");
+            assert_eq!(
+                flaw.record,
+                has_records.then_some(lines + 1),
+                "byte {at}: {flaw}"
+            );
         }
     }
     assert_sound(root);
@@ -44,7 +49,12 @@ fn a_file_that_is_shorter_longer_gone_or_new_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     two_cases(root);
-    for name in ["cases/A/audit.jsonl", "cases/A/manifest.sha256", "cases/A/crops/0001-1.jpg", "station/audit.jsonl"] {
+    for name in [
+        "cases/A/audit.jsonl",
+        "cases/A/manifest.sha256",
+        "cases/A/crops/0001-1.jpg",
+        "station/audit.jsonl",
+    ] {
         let whole = fs::read(root.join(name)).unwrap();
         for length in 0..whole.len() {
             let flaw = first_flaw(root, name, &whole[..length]);
@@ -58,7 +68,12 @@ fn a_file_that_is_shorter_longer_gone_or_new_is_named() {
         assert_eq!(verify(root).unwrap().flaws[0].file, root.join(name));
         fs::write(root.join(name), whole).unwrap();
     }
-    for name in ["cases/A/fields/0009.jpg", "cases/A/note.txt", "cases/A/fields/a.part", "cases/stray"] {
+    for name in [
+        "cases/A/fields/0009.jpg",
+        "cases/A/note.txt",
+        "cases/A/fields/a.part",
+        "cases/stray",
+    ] {
         fs::write(root.join(name), "x").unwrap();
         assert_eq!(verify(root).unwrap().flaws[0].file, root.join(name));
         fs::remove_file(root.join(name)).unwrap();
@@ -75,22 +90,46 @@ fn a_change_of_any_row_is_named_with_its_record() {
     let kept = kept.path().join("kept");
     copy_root(root, &kept);
     let table = [
-        ("UPDATE entries SET line = replace(line, 'reader', 'writer') WHERE case_id = 'A' AND sequence = 3", Some(3)),
-        ("UPDATE entries SET line = '' WHERE case_id = 'B' AND sequence = 1", Some(1)),
-        ("UPDATE entries SET line = line || ' ' WHERE case_id = '' AND sequence = 2", Some(2)),
-        ("DELETE FROM entries WHERE case_id = 'A' AND sequence = 2", Some(2)),
+        (
+            "UPDATE entries SET line = replace(line, 'reader', 'writer') WHERE case_id = 'A' AND sequence = 3",
+            Some(3),
+        ),
+        (
+            "UPDATE entries SET line = '' WHERE case_id = 'B' AND sequence = 1",
+            Some(1),
+        ),
+        (
+            "UPDATE entries SET line = line || ' ' WHERE case_id = '' AND sequence = 2",
+            Some(2),
+        ),
+        (
+            "DELETE FROM entries WHERE case_id = 'A' AND sequence = 2",
+            Some(2),
+        ),
         ("DELETE FROM entries WHERE case_id = 'A'", Some(1)),
-        ("UPDATE entries SET sequence = 0 WHERE case_id = 'A' AND sequence = 1", Some(1)),
-        ("UPDATE entries SET case_id = 'C' WHERE case_id = 'A' AND sequence = 4", Some(4)),
+        (
+            "UPDATE entries SET sequence = 0 WHERE case_id = 'A' AND sequence = 1",
+            Some(1),
+        ),
+        (
+            "UPDATE entries SET case_id = 'C' WHERE case_id = 'A' AND sequence = 4",
+            Some(4),
+        ),
         ("INSERT INTO entries VALUES ('A', 0, '{}')", None),
         ("UPDATE cases SET entries = 3 WHERE case_id = 'A'", None),
         ("UPDATE cases SET bytes = 3 WHERE case_id = 'A'", None),
         ("UPDATE cases SET pictures = 4 WHERE case_id = ''", None),
-        ("UPDATE cases SET manifest_bytes = 4 WHERE case_id = 'B'", None),
+        (
+            "UPDATE cases SET manifest_bytes = 4 WHERE case_id = 'B'",
+            None,
+        ),
         ("UPDATE cases SET signed = 1 WHERE case_id = 'B'", None),
         ("UPDATE cases SET boot = 2 WHERE case_id = 'B'", None),
         ("UPDATE cases SET wall = NULL WHERE case_id = 'B'", None),
-        ("UPDATE cases SET head = replace(head, 'a', 'b') WHERE case_id = 'B'", None),
+        (
+            "UPDATE cases SET head = replace(head, 'a', 'b') WHERE case_id = 'B'",
+            None,
+        ),
         ("DELETE FROM cases WHERE case_id = 'B'", None),
     ];
     for (change, record) in table {
@@ -106,10 +145,18 @@ fn a_change_of_any_row_is_named_with_its_record() {
     // More rows than records: the chain is named, because it has lost something.
     copy_root(&kept, root);
     let database = Connection::open(root.join("station.sqlite")).unwrap();
-    database.execute("INSERT INTO entries VALUES ('A', 5, '{}')", []).unwrap();
+    database
+        .execute("INSERT INTO entries VALUES ('A', 5, '{}')", [])
+        .unwrap();
     drop(database);
     let flaw = verify(root).unwrap().flaws.remove(0);
-    assert_eq!(flaw.to_string(), format!("{}/cases/A/audit.jsonl, record 5: expected record 5, which the database holds, found the end of the chain", root.display()));
+    assert_eq!(
+        flaw.to_string(),
+        format!(
+            "{}/cases/A/audit.jsonl, record 5: expected record 5, which the database holds, found the end of the chain",
+            root.display()
+        )
+    );
 }
 
 #[test]
@@ -123,7 +170,14 @@ fn a_spoilt_row_is_read_again_from_the_chain() {
     drop(database);
     let (_, repaired) = reopen(root);
     let chain = root.join("cases/B/audit.jsonl");
-    assert_eq!(repaired, [Repaired::Indexed { chain, from: 3, records: 3 }]);
+    assert_eq!(
+        repaired,
+        [Repaired::Indexed {
+            chain,
+            from: 3,
+            records: 3
+        }]
+    );
     assert_sound(root);
 }
 
@@ -153,10 +207,21 @@ fn any_bytes_of_the_database_file_are_named_as_its_or_do_not_matter_and_are_repa
         }
         match Store::open(root) {
             Ok((store, _)) => {
-                assert_eq!(store.history(&id("A")).unwrap().records.len(), 4, "byte {at}");
-                assert_eq!(store.history(&id("B")).unwrap().records.len(), 5, "byte {at}");
+                assert_eq!(
+                    store.history(&id("A")).unwrap().records.len(),
+                    4,
+                    "byte {at}"
+                );
+                assert_eq!(
+                    store.history(&id("B")).unwrap().records.len(),
+                    5,
+                    "byte {at}"
+                );
             }
-            Err(error) => assert!(matches!(error, StoreError::Newer { .. }), "byte {at}: {error}"),
+            Err(error) => assert!(
+                matches!(error, StoreError::Newer { .. }),
+                "byte {at}: {error}"
+            ),
         }
     }
     println!("{named} of 400 changed bits of the database mattered");
@@ -193,7 +258,10 @@ fn a_case_that_was_tampered_with_takes_no_records_and_the_others_go_on() {
                 let other = tempfile::tempdir().unwrap();
                 let mut store = open(other.path());
                 count_case(&mut store, "B");
-                let foreign = Entry { who: "writer", ..entry("amended", "{}") };
+                let foreign = Entry {
+                    who: "writer",
+                    ..entry("amended", "{}")
+                };
                 store.record(&id("B"), foreign, &[]).unwrap();
                 drop(store);
                 let path = "cases/B/audit.jsonl";
@@ -207,12 +275,16 @@ fn a_case_that_was_tampered_with_takes_no_records_and_the_others_go_on() {
         two_cases(folder.path());
         tamper(folder.path());
         let (mut store, _) = reopen(folder.path());
-        let refused = store.record(&id("B"), entry("signed", "{}"), &[]).unwrap_err();
+        let refused = store
+            .record(&id("B"), entry("signed", "{}"), &[])
+            .unwrap_err();
         assert!(refused.to_string().contains(words), "{refused}");
         assert_eq!(refused.exit_code(), crate::exit::BAD_DATA);
         assert!(store.cases()[1].flaw.is_some());
         store.record(&id("A"), entry("amended", "{}"), &[]).unwrap();
-        store.record(&id("C"), entry("case_opened", "{}"), &[]).unwrap();
+        store
+            .record(&id("C"), entry("case_opened", "{}"), &[])
+            .unwrap();
         // It is not repaired away by opening again.
         drop(store);
         let (store, _) = reopen(folder.path());
@@ -226,8 +298,13 @@ fn bytes_that_were_added_while_the_station_runs_are_not_sealed_in() {
     two_cases(folder.path());
     let mut store = open(folder.path());
     folder::append(&folder.path().join("cases/B/audit.jsonl"), b"{}\n").unwrap();
-    let refused = store.record(&id("B"), entry("signed", "{}"), &[]).unwrap_err();
-    assert!(refused.to_string().contains("as this station wrote it"), "{refused}");
+    let refused = store
+        .record(&id("B"), entry("signed", "{}"), &[])
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("as this station wrote it"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -235,11 +312,24 @@ fn a_changed_picture_is_not_shown() {
     let folder = tempfile::tempdir().unwrap();
     two_cases(folder.path());
     let store = open(folder.path());
-    fs::write(folder.path().join("cases/A/fields/0001.jpg"), b"First field").unwrap();
+    fs::write(
+        folder.path().join("cases/A/fields/0001.jpg"),
+        b"First field",
+    )
+    .unwrap();
     let refused = store.picture(&id("A"), "fields/0001.jpg").unwrap_err();
-    assert!(refused.to_string().contains("cases/A/fields/0001.jpg: expected SHA-256 "), "{refused}");
+    assert!(
+        refused
+            .to_string()
+            .contains("cases/A/fields/0001.jpg: expected SHA-256 "),
+        "{refused}"
+    );
     for (case, name, words) in [
-        ("A", "fields/0009.jpg", "case A, picture fields/0009.jpg: not found"),
+        (
+            "A",
+            "fields/0009.jpg",
+            "case A, picture fields/0009.jpg: not found",
+        ),
         ("A", "../B/audit.jsonl", "picture: \"../B/audit.jsonl\""),
         ("Z", "fields/0001.jpg", "case Z: not found"),
     ] {
