@@ -180,10 +180,16 @@ impl Step<'_> {
         if self.is_new {
             folder::make(&home)?;
         }
+        let mut folders = BTreeSet::new();
         for (name, bytes) in pictures {
             let path = home.join(name);
-            folder::make(path.parent().expect("a checked name has a folder"))?;
-            folder::write(&path, bytes)?;
+            let folder = path.parent().expect("a checked name has a folder");
+            folder::make(folder)?;
+            folder::create(&path, bytes)?;
+            folders.insert(folder.to_owned());
+        }
+        for folder in folders {
+            folder::sync_names(&folder)?;
         }
         Ok(())
     }
