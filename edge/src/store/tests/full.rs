@@ -50,7 +50,11 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+        let _ = Command::new("umount")
+            .arg("-l")
+            .arg(self.path())
+            .stderr(std::process::Stdio::null())
+            .status();
     }
 }
 
