@@ -1,5 +1,6 @@
 //! Copies of cases on another disk or a USB stick: copied, flushed, read back, then named.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -97,12 +98,17 @@ fn files_of(folder: &Path) -> Result<Vec<String>, StoreError> {
 
 fn copy(from: &Path, to: &Path, files: &[String]) -> Result<(), StoreError> {
     folder::make(to)?;
+    let mut folders = BTreeSet::from([to.to_owned()]);
     for name in files {
         let path = to.join(name);
-        folder::make(path.parent().unwrap_or(to))?;
+        let folder = path.parent().unwrap_or(to);
+        folder::make(folder)?;
+        folders.insert(folder.to_owned());
         let most = PICTURE_BYTES_MAX.max(super::CHAIN_BYTES_MAX);
-        let bytes = folder::read(&from.join(name), most)?;
-        folder::write(&path, &bytes)?;
+        folder::create(&path, &folder::read(&from.join(name), most)?)?;
+    }
+    for folder in folders {
+        folder::sync_names(&folder)?;
     }
     Ok(())
 }

@@ -468,7 +468,7 @@ mod tests {
     }
 
     fn scan_bytes(bytes: &[u8], case: &str) -> (Scan, Vec<Record>) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::store::tests::scratch();
         let path = folder.path().join("audit.jsonl");
         std::fs::write(&path, bytes).unwrap();
         let mut records = Vec::new();

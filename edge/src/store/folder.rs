@@ -175,6 +175,17 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     Ok(file.commit()?)
 }
 
+/// Makes a new file and waits for its bytes, not for its name ([`sync_names`]): a crash can leave half
+/// of it, so only for files that count when something written later says so.
+pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    File::create_new(path)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .map_err(StoreError::disk(path, "write"))
+}
+
 /// Length of a file, 0 when there is none.
 pub(super) fn length(path: &Path) -> Result<u64, StoreError> {
     match fs::symlink_metadata(path) {

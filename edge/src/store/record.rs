@@ -180,10 +180,16 @@ impl Step<'_> {
         if self.is_new {
             folder::make(&home)?;
         }
+        let mut folders = BTreeSet::new();
         for (name, bytes) in pictures {
             let path = home.join(name);
-            folder::make(path.parent().expect("a checked name has a folder"))?;
-            folder::write(&path, bytes)?;
+            let folder = path.parent().expect("a checked name has a folder");
+            folder::make(folder)?;
+            folder::create(&path, bytes)?;
+            folders.insert(folder.to_owned());
+        }
+        for folder in folders {
+            folder::sync_names(&folder)?;
         }
         Ok(())
     }
@@ -206,7 +212,7 @@ impl Step<'_> {
             long if long > bytes => folder::cut(&path, bytes),
             _ => Ok(()),
         };
-        shorten(self.layout.chain(self.case), self.before.bytes)?;
+        
         let Some(case) = self.case else { return Ok(()) };
         shorten(self.layout.manifest(case), self.before.manifest_bytes)?;
         let home = self.layout.folder(self.case);

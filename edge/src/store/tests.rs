@@ -10,6 +10,12 @@ use std::path::Path;
 
 use super::*;
 
+/// A folder in memory where there is one: thousands of small changes wait for no disk. What happens
+/// to a file when its process is killed is the same there.
+pub(super) fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 /// No floor: the tests' disks are small.
 pub(super) const NO_FLOOR: Floor = Floor {
     bytes: 0,
@@ -98,7 +104,7 @@ pub(super) fn assert_sound(root: &Path) {
 
 #[test]
 fn a_case_comes_back_in_order_with_its_pictures() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let root = folder.path().join("new/data");
     two_cases(&root);
     let store = open(&root);
@@ -136,7 +142,7 @@ fn a_case_comes_back_in_order_with_its_pictures() {
 
 #[test]
 fn the_manifest_is_what_sha256sum_reads() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     two_cases(folder.path());
     let manifest = fs::read_to_string(folder.path().join("cases/A/manifest.sha256")).unwrap();
     assert_eq!(
@@ -148,7 +154,7 @@ fn the_manifest_is_what_sha256sum_reads() {
 
 #[test]
 fn what_makes_no_sense_is_refused_and_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     two_cases(folder.path());
     let mut store = open(folder.path());
     let note = || entry("note_added", "{}");
@@ -210,7 +216,7 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_second_station_is_refused_by_the_number_of_the_first() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let first = open(folder.path());
     let refused = Store::open(folder.path()).unwrap_err();
     let me = std::process::id();
@@ -227,7 +233,7 @@ fn a_second_station_is_refused_by_the_number_of_the_first() {
 
 #[test]
 fn order_is_by_sequence_however_the_clock_jumps() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let mut store = open(folder.path());
     let case = id("A");
     let times = [
@@ -264,7 +270,7 @@ fn order_is_by_sequence_however_the_clock_jumps() {
 
 #[test]
 fn the_views_show_what_the_lines_say() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     two_cases(folder.path());
     let database = rusqlite::Connection::open(folder.path().join("station.sqlite")).unwrap();
     let signed: Vec<(String, i64, String)> = database

@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn a_copy_is_the_case_and_can_become_a_station_again() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let (root, stick) = (folder.path().join("data"), folder.path().join("stick"));
     two_cases(&root);
     fs::create_dir(&stick).unwrap();
@@ -54,7 +54,7 @@ fn a_copy_is_the_case_and_can_become_a_station_again() {
 
 #[test]
 fn a_copy_or_a_case_that_is_not_right_is_refused_and_named() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let (root, stick) = (folder.path().join("data"), folder.path().join("stick"));
     two_cases(&root);
     fs::create_dir(&stick).unwrap();
@@ -94,7 +94,7 @@ fn a_stick_without_room_is_refused_before_anything_is_copied() {
     let Some(stick) = Disk::new("size=1m") else {
         return;
     };
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     two_cases(folder.path());
     let store = open(folder.path());
     let refused = store.export(&id("A"), stick.path()).unwrap_err();
@@ -107,7 +107,7 @@ fn a_stick_without_room_is_refused_before_anything_is_copied() {
 
 #[test]
 fn a_case_may_go_when_it_is_signed_sound_and_surely_old() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     two_cases(folder.path());
     let store = open(folder.path());
     let rule = Rule { keep_days: 10 };
@@ -144,7 +144,7 @@ fn yes(head: &str) -> Agreed<'_> {
 
 #[test]
 fn a_case_goes_by_an_explicit_yes_and_leaves_a_tombstone() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     two_cases(folder.path());
     let mut store = open(folder.path());
     let [a, b] = store.cases().try_into().unwrap();
@@ -193,7 +193,7 @@ fn a_case_goes_by_an_explicit_yes_and_leaves_a_tombstone() {
 
 #[test]
 fn a_deletion_that_was_cut_off_is_finished() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let (root, before) = (folder.path().join("data"), folder.path().join("before"));
     two_cases(&root);
     copy_root(&root, &before);

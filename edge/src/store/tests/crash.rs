@@ -15,7 +15,7 @@ struct Moments {
 }
 
 fn moments(prepare: impl FnOnce(&mut Store), last: impl FnOnce(&mut Store)) -> Moments {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let [root, before, after, mixed] =
         ["root", "before", "after", "mixed"].map(|n| folder.path().join(n));
     let mut store = open(&root);
@@ -121,8 +121,7 @@ fn a_crash_before_the_chain_leaves_no_trace_in_the_case() {
         fs::write(&path, &lines[..length]).unwrap();
         if length % 2 == 0 {
             // Killed between two pictures, with half of the second.
-            let second = moments.mixed.join("cases/A/fields/0004.jpg");
-            fs::rename(&second, second.with_extension("jpg.part")).unwrap();
+            fs::write(moments.mixed.join("cases/A/fields/0004.jpg"), b"fou").unwrap();
         }
         assert!(verify(&moments.mixed).unwrap().first_flaw().is_some());
         let (mut store, repaired) = reopen(&moments.mixed);
@@ -148,7 +147,7 @@ fn a_crash_before_the_chain_leaves_no_trace_in_the_case() {
 
 #[test]
 fn a_manifest_that_is_behind_is_written_again() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     two_cases(folder.path());
     let manifest = folder.path().join("cases/B/manifest.sha256");
     let whole = fs::read(&manifest).unwrap();
@@ -229,7 +228,7 @@ fn the_chain_of_the_station_is_repaired_as_one_of_a_case() {
 
 #[test]
 fn zeros_that_a_power_cut_left_at_the_end_are_cut_off_and_kept() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     two_cases(folder.path());
     let chain = folder.path().join("cases/B/audit.jsonl");
     folder::append(&chain, &[0; 4096]).unwrap();
@@ -246,12 +245,12 @@ fn zeros_that_a_power_cut_left_at_the_end_are_cut_off_and_kept() {
 
 #[test]
 fn a_database_that_is_gone_damaged_or_behind_is_made_again_from_the_folders() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let root = folder.path();
     two_cases(root);
     let path = root.join(DATABASE);
     let behind = {
-        let other = tempfile::tempdir().unwrap();
+        let other = scratch();
         let mut store = open(other.path());
         store.record_station(entry("started", "{}")).unwrap();
         drop(store);
@@ -310,7 +309,7 @@ fn a_database_that_is_gone_damaged_or_behind_is_made_again_from_the_folders() {
 
 #[test]
 fn a_database_of_a_later_version_is_left_alone() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     two_cases(folder.path());
     let c = rusqlite::Connection::open(folder.path().join(DATABASE)).unwrap();
     c.execute_batch("PRAGMA user_version = 2").unwrap();
@@ -359,7 +358,7 @@ fn killed_station() {
 
 #[test]
 fn killed_at_random_moments_nothing_acknowledged_is_lost() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let mut acknowledged: Vec<(u64, String)> = Vec::new();
     let mut seed = 1_u64;
     for round in 0..40 {
@@ -404,4 +403,16 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
     }
     println!("{} records acknowledged in 40 lives", acknowledged.len());
     assert!(acknowledged.len() > 40);
+}
+
+#[test]
+fn what_was_half_written_by_a_repair_or_a_copy_is_removed() {
+    let folder = scratch();
+    two_cases(folder.path());
+    let file = folder.path().join("cases/B/manifest.sha256.part");
+    fs::write(&file, "x").unwrap();
+    let (_, repaired) = reopen(folder.path());
+    assert_eq!(repaired, [Repaired::Part { file: file.clone() }]);
+    assert!(!file.exists());
+    assert_sound(folder.path());
 }

@@ -50,7 +50,11 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+        let _ = Command::new("umount")
+            .arg("-l")
+            .arg(self.path())
+            .stderr(std::process::Stdio::null())
+            .status();
     }
 }
 
@@ -64,7 +68,7 @@ fn mount(arguments: &[&str]) -> bool {
 
 #[test]
 fn below_the_floor_no_case_is_begun_and_the_open_ones_go_on() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     two_cases(folder.path());
     for (floor, words) in [
         (
@@ -108,12 +112,16 @@ fn a_disk_that_fills_at_any_step_refuses_the_record_and_keeps_no_half_of_it() {
     let mut store = open(&root);
     count_case(&mut store, "A");
     let picture = vec![7; 9_000];
+    let long = format!("{:?}", "x".repeat(30_000));
     let (mut signed, mut refusals) = (4, Vec::new());
-    for step in 0..30_u64 {
-        disk.fill(step * 4096);
+    for step in 0..60_u64 {
+        // Once a picture is most of the record, once its line.
+        disk.fill(step / 2 * 4096);
+        let json = if step % 2 == 0 { "{}" } else { long.as_str() };
         let name = format!("fields/{:04}.jpg", 100 + step);
         let pictures: &[(&str, &[u8])] = &[(&name, &picture)];
-        match store.record(&id("A"), entry("signed", "{}"), pictures) {
+        let pictures = if step % 2 == 0 { pictures } else { &[] };
+        match store.record(&id("A"), entry("signed", json), pictures) {
             Ok(done) => {
                 signed += 1;
                 assert_eq!(done.sequence, signed);
@@ -137,10 +145,8 @@ fn a_disk_that_fills_at_any_step_refuses_the_record_and_keeps_no_half_of_it() {
         assert_sound(&root);
     }
     for words in ["fields/", "audit.jsonl", "station.sqlite"] {
-        println!(
-            "{words}: {}",
-            refusals.iter().filter(|r| r.contains(words)).count()
-        );
+        let count = refusals.iter().filter(|r| r.contains(words)).count();
+        assert!(count > 0, "no disk was full at {words}: {refusals:?}");
     }
     assert!(
         refusals
@@ -217,7 +223,7 @@ fn a_read_only_disk_refuses_with_the_reason_and_can_be_reviewed() {
         );
         assert_eq!(refused.exit_code(), crate::exit::DISK);
     }
-    let target = tempfile::tempdir().unwrap();
+    let target = scratch();
     store.export(&id("A"), target.path()).unwrap();
     drop(store);
     disk.remount("rw");

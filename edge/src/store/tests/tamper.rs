@@ -16,7 +16,7 @@ fn first_flaw(root: &Path, name: &str, bytes: &[u8]) -> Option<Flaw> {
 
 #[test]
 fn any_byte_of_a_chain_a_manifest_or_a_picture_is_named_with_its_record() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let root = folder.path();
     two_cases(root);
     let table = [
@@ -46,7 +46,7 @@ fn any_byte_of_a_chain_a_manifest_or_a_picture_is_named_with_its_record() {
 
 #[test]
 fn a_file_that_is_shorter_longer_gone_or_new_is_named() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let root = folder.path();
     two_cases(root);
     for name in [
@@ -83,10 +83,10 @@ fn a_file_that_is_shorter_longer_gone_or_new_is_named() {
 
 #[test]
 fn a_change_of_any_row_is_named_with_its_record() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let root = folder.path();
     two_cases(root);
-    let kept = tempfile::tempdir().unwrap();
+    let kept = scratch();
     let kept = kept.path().join("kept");
     copy_root(root, &kept);
     let table = [
@@ -161,7 +161,7 @@ fn a_change_of_any_row_is_named_with_its_record() {
 
 #[test]
 fn a_spoilt_row_is_read_again_from_the_chain() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let root = folder.path();
     two_cases(root);
     let database = Connection::open(root.join("station.sqlite")).unwrap();
@@ -183,10 +183,10 @@ fn a_spoilt_row_is_read_again_from_the_chain() {
 
 #[test]
 fn any_bytes_of_the_database_file_are_named_as_its_or_do_not_matter_and_are_repaired() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let root = folder.path();
     two_cases(root);
-    let kept = tempfile::tempdir().unwrap();
+    let kept = scratch();
     let kept = kept.path().join("kept");
     copy_root(root, &kept);
     let whole = fs::read(kept.join("station.sqlite")).unwrap();
@@ -255,7 +255,7 @@ fn a_case_that_was_tampered_with_takes_no_records_and_the_others_go_on() {
         (
             // Another history with good hashes, in the place of the one that the database saw.
             |root| {
-                let other = tempfile::tempdir().unwrap();
+                let other = scratch();
                 let mut store = open(other.path());
                 count_case(&mut store, "B");
                 let foreign = Entry {
@@ -271,7 +271,7 @@ fn a_case_that_was_tampered_with_takes_no_records_and_the_others_go_on() {
         ),
     ];
     for (tamper, words) in table {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = scratch();
         two_cases(folder.path());
         tamper(folder.path());
         let (mut store, _) = reopen(folder.path());
@@ -294,7 +294,7 @@ fn a_case_that_was_tampered_with_takes_no_records_and_the_others_go_on() {
 
 #[test]
 fn bytes_that_were_added_while_the_station_runs_are_not_sealed_in() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     two_cases(folder.path());
     let mut store = open(folder.path());
     folder::append(&folder.path().join("cases/B/audit.jsonl"), b"{}\n").unwrap();
@@ -309,7 +309,7 @@ fn bytes_that_were_added_while_the_station_runs_are_not_sealed_in() {
 
 #[test]
 fn a_changed_picture_is_not_shown() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     two_cases(folder.path());
     let store = open(folder.path());
     fs::write(
