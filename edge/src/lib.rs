@@ -31,5 +31,6 @@ pub mod regions;
 pub mod replay;
 pub mod serve;
 pub mod source;
+pub mod station;
 pub mod store;
 pub mod tract;

@@ -169,7 +169,9 @@ fn line_of(moment: &Moment, level: Level, event: &str, fields: Value, lost_befor
     let mut bytes = write(&line);
     if bytes.len() >= LINE_MAX {
         let left_out = Value::from(bytes.len());
-        line.fields = [("left_out_bytes".to_owned(), left_out)].into_iter().collect();
+        line.fields = [("left_out_bytes".to_owned(), left_out)]
+            .into_iter()
+            .collect();
         bytes = write(&line);
     }
     bytes.push(b'\n');

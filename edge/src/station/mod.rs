@@ -1,0 +1,4 @@
+//! The appliance at work: what stands between capture and analysis, and what it tells of itself.
+
+pub mod health;
+pub mod mailbox;
