@@ -493,7 +493,8 @@ mod tests {
 
     #[test]
     fn a_walk_that_cannot_be_walked_is_refused_with_its_reason() {
-        let cases: [(fn(&mut Walk), &str); 5] = [
+        type Case = (fn(&mut Walk), &'static str);
+        let cases: [Case; 5] = [
             (
                 |walk| walk.overlap = 1.0,
                 "phantom: overlap 1, expected 0 to 0.9",

@@ -317,7 +317,8 @@ fn a_frozen_picture_is_said_after_five_seconds_and_over_with_the_first_change() 
 
 #[test]
 fn black_and_white_are_said_after_two_seconds_and_not_when_a_hand_passes() {
-    let cases: [(fn(&mut Glance), Trouble, &str); 2] = [
+    type Case = (fn(&mut Glance), Trouble, &'static str);
+    let cases: [Case; 2] = [
         (
             |glance| glance.black = true,
             Trouble::Black,
