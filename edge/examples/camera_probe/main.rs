@@ -146,13 +146,6 @@ fn plug(number: u32) -> Outcome {
     hand("plug", &[&number.to_string()])
 }
 
-fn run(scenario: fn(Instant) -> Outcome, start: Instant) -> Outcome {
-    plug(0)?;
-    let outcome = scenario(start);
-    let left = unplug().map_err(|error| format!("left open: {error}"));
-    outcome.and(left)
-}
-
 fn main() -> ExitCode {
     let start = Instant::now();
     let wanted: Vec<String> = env::args().skip(1).collect();
@@ -172,12 +165,16 @@ fn main() -> ExitCode {
         if !wanted.is_empty() && !wanted.iter().any(|it| it == name) {
             continue;
         }
-        match run(scenario, start) {
+        match plug(0).and_then(|()| scenario(start)) {
             Ok(()) => println!("ok {name}"),
             Err(why) => {
                 println!("FAILED {name}: {why}");
                 code = ExitCode::FAILURE;
             }
+        }
+        if let Err(error) = unplug() {
+            println!("FAILED {name}: left the camera open ({error}); no scenario after it was run");
+            return ExitCode::FAILURE;
         }
     }
     code

@@ -40,13 +40,17 @@ fn whole(camera: &mut Camera, frame: &mut Frame) -> Outcome {
     same("next", Received::Frame, received)
 }
 
-/// What is counted of one frame after another, nothing lost, is `frames` alone.
-fn only_frames(frames: u64, found: SourceCounters) -> Outcome {
-    let expected = SourceCounters {
-        frames,
-        ..SourceCounters::default()
-    };
-    same("counters", expected, found)
+/// Numbers of the driver that are accounted for: shown, replaced, damaged or missing. A busy machine
+/// may miss a frame anywhere; it may not miss one in silence.
+fn counted(camera: &Camera) -> u64 {
+    let found = camera.counters();
+    found.frames + found.replaced + found.damaged.total() + found.gaps
+}
+
+/// So many frames were shown and none was damaged.
+fn all_whole(frames: u64, found: SourceCounters) -> Outcome {
+    same("frames", frames, found.frames)?;
+    same("damaged", 0, found.damaged.total())
 }
 
 pub fn no_camera(start: Instant) -> Outcome {
@@ -192,87 +196,81 @@ pub fn time_outs(start: Instant) -> Outcome {
 pub fn newest_frame(start: Instant) -> Outcome {
     let (mut camera, mut frame) = (open(start)?, Frame::new());
     whole(&mut camera, &mut frame)?;
-    let (before, first) = (camera.counters(), frame.sequence);
-    same("replaced before the sleep", 0, before.replaced)?;
+    let (first, before) = (frame.sequence, counted(&camera));
 
-    // Three frames at most fit, and the one that wins is not older than the newest can be.
+    let unread = camera.counters().replaced;
     sleep(Duration::from_millis(350));
     whole(&mut camera, &mut frame)?;
     let replaced = camera.counters().replaced;
-    let age = start.elapsed() - frame.captured;
-    ensure((1..=3).contains(&replaced), || {
-        format!("replaced after 0.35 s: expected 1 to 3, found {replaced}")
+    ensure(replaced > unread, || {
+        format!("replaced after 0.35 s: expected above {unread}, found {replaced}")
     })?;
-    same("number", first + replaced + 1, frame.sequence)?;
-    ensure(age < Duration::from_millis(200), || {
-        format!("age of the newest: expected below 0.2 s, found {age:?}")
-    })?;
-    let received = camera.next(Duration::ZERO, &mut frame).map_err(words)?;
-    same("a second one at once", Received::Nothing, received)?;
+    let received = camera.next(Duration::ZERO, &mut frame);
+    let received = received.map_err(words)?;
+    same("a newer one at once", Received::Nothing, received)?;
 
     sleep(Duration::from_secs(2));
+    let asked = start.elapsed();
     whole(&mut camera, &mut frame)?;
-    same(
-        "replaced after 2 s",
-        replaced + 4,
-        camera.counters().replaced,
-    )?;
-    let age = start.elapsed() - frame.captured;
-    ensure(age < Duration::from_millis(200), || {
-        format!("age of the frame after 2 s: expected below 0.2 s, found {age:?}")
+    let captured = frame.captured;
+    ensure(captured > asked, || {
+        format!("frame after 2 s: expected a fresh one, of {asked:?} or later, found {captured:?}")
     })?;
-    let counters = camera.counters();
-    ensure(counters.gaps >= 10, || {
-        format!("frames without a buffer: expected 10 or more, found {counters:?}")
-    })
+    // Four buffers were full.
+    let found = camera.counters();
+    same("replaced after 2 s", replaced + 4, found.replaced)?;
+    ensure(found.gaps >= 10, || {
+        format!("frames without a buffer: expected 10 or more, found {found:?}")
+    })?;
+    let numbers = frame.sequence - first;
+    same("numbers and counts", numbers, counted(&camera) - before)
 }
 
 pub fn damaged_buffers(start: Instant) -> Outcome {
     let (mut camera, mut frame) = (open(start)?, Frame::new());
     whole(&mut camera, &mut frame)?;
+    let flagged = Received::Damaged(DamageReason::Flagged);
     for damaged in 1..=3 {
         push(vivid::BUFFER_ERROR, 1)?;
-        let received = camera.next(WAIT, &mut frame).map_err(words)?;
-        let flagged = Received::Damaged(DamageReason::Flagged);
+        let mut received = Received::Nothing;
+        for _ in 0..5 {
+            received = camera.next(WAIT, &mut frame).map_err(words)?;
+            if received == flagged {
+                break;
+            }
+        }
         same("next after the error", flagged, received)?;
         let said = camera.last_damage().unwrap_or_default();
         ensure(said.ends_with("the driver says that it is damaged"), || {
             format!("words: expected those of a damaged buffer, found {said:?}")
         })?;
+        let counts = camera.counters().damaged;
+        same("damaged", damaged, counts.get(DamageReason::Flagged))?;
         whole(&mut camera, &mut frame)?;
-        let counters = camera.counters();
-        same(
-            "damaged",
-            damaged,
-            counters.damaged.get(DamageReason::Flagged),
-        )?;
-        same("frames", damaged + 1, counters.frames)?;
     }
     // A damaged one that a newer one has replaced is counted, too, once, and as damaged.
+    let replaced = camera.counters().replaced;
     push(vivid::BUFFER_ERROR, 1)?;
-    sleep(Duration::from_millis(1000));
+    sleep(Duration::from_secs(1));
     whole(&mut camera, &mut frame)?;
-    let counters = camera.counters();
-    same("damaged unseen", 4, counters.damaged.total())?;
-    same("replaced beside it", 3, counters.replaced)
+    let found = camera.counters();
+    same("damaged unseen", 4, found.damaged.total())?;
+    same("replaced beside it", replaced + 3, found.replaced)
 }
 
 pub fn dropped_frames(start: Instant) -> Outcome {
     let (mut camera, mut frame) = (open(start)?, Frame::new());
     whole(&mut camera, &mut frame)?;
-    let first = frame.sequence;
+    let (first, before) = (frame.sequence, counted(&camera));
     push(vivid::DROPPED_PERCENT, 50)?;
     for _ in 0..20 {
         whole(&mut camera, &mut frame)?;
     }
-    let counters = camera.counters();
-    same(
-        "numbers and gaps",
-        frame.sequence - first,
-        20 + counters.gaps,
-    )?;
-    ensure(counters.gaps >= 5, || {
-        format!("gaps of half the frames: expected 5 or more, found {counters:?}")
+    let numbers = frame.sequence - first;
+    same("numbers and counts", numbers, counted(&camera) - before)?;
+    let found = camera.counters();
+    ensure(found.gaps >= 5, || {
+        format!("gaps of half the frames: expected 5 or more, found {found:?}")
     })
 }
 
@@ -284,25 +282,20 @@ pub fn numbers_turn_over(start: Instant) -> Outcome {
     let mut camera = Camera::open(&wish, None, start).map_err(words)?;
     let mut frame = Frame::new();
     whole(&mut camera, &mut frame)?;
-    let first = frame.sequence;
+    let (first, before) = (frame.sequence, counted(&camera));
     let near = u64::from(u32::MAX) - 127;
     ensure((near..near + 100).contains(&first), || {
         format!("first number: expected about {near}, found {first}")
     })?;
     while frame.sequence < (1 << 32) + 3 {
-        let before = frame.sequence;
+        let last = frame.sequence;
         whole(&mut camera, &mut frame)?;
-        ensure(frame.sequence > before, || {
-            format!("number: expected above {before}, found {}", frame.sequence)
+        ensure(frame.sequence > last, || {
+            format!("number: expected above {last}, found {}", frame.sequence)
         })?;
     }
-    let counters = camera.counters();
-    let numbered = counters.frames + counters.replaced + counters.gaps;
-    same(
-        "all numbers are accounted for",
-        frame.sequence - first + 1,
-        numbered,
-    )
+    let numbers = frame.sequence - first;
+    same("numbers and counts", numbers, counted(&camera) - before)
 }
 
 /// The driver's times are absurd; ours stay between the start of the program and now.
@@ -317,7 +310,7 @@ pub fn time_of_another_age(start: Instant) -> Outcome {
             format!("captured: expected {begin:?} to {end:?}, found {found:?}")
         })?;
     }
-    only_frames(3, camera.counters())
+    all_whole(3, camera.counters())
 }
 
 /// Each call that opening needs fails once: it is named, nothing stays open, and the next opening
@@ -341,7 +334,7 @@ pub fn opened_often(start: Instant) -> Outcome {
     for _ in 0..30 {
         let mut camera = open(start)?;
         whole(&mut camera, &mut frame)?;
-        only_frames(1, camera.counters())?;
+        all_whole(1, camera.counters())?;
     }
     Ok(())
 }
