@@ -212,7 +212,7 @@ impl Step<'_> {
             long if long > bytes => folder::cut(&path, bytes),
             _ => Ok(()),
         };
-
+        shorten(self.layout.chain(self.case), self.before.bytes)?;
         let Some(case) = self.case else { return Ok(()) };
         shorten(self.layout.manifest(case), self.before.manifest_bytes)?;
         let home = self.layout.folder(self.case);
