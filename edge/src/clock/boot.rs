@@ -145,9 +145,8 @@ fn begin_as(
             None => {
                 let last = DRAWN_MIN + (draw()? >> 97) as u64;
                 let path = path.display();
-                let mended = format!(
-                    "{path}: no number of starts, goes on from {last} drawn by chance"
-                );
+                let mended =
+                    format!("{path}: no number of starts, goes on from {last} drawn by chance");
                 (last, Some(mended))
             }
         },

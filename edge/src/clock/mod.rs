@@ -152,7 +152,11 @@ mod tests {
     fn threads_never_share_a_sequence_number() {
         let clock = Clock::new(BootId::new(1, 1));
         let mut numbers: Vec<u64> = std::thread::scope(|scope| {
-            let take = || (0..1000).map(|_| clock.moment().sequence).collect::<Vec<_>>();
+            let take = || {
+                (0..1000)
+                    .map(|_| clock.moment().sequence)
+                    .collect::<Vec<_>>()
+            };
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
             let taken = threads.into_iter().map(|thread| thread.join().unwrap());
             taken.flatten().collect()
@@ -163,10 +167,8 @@ mod tests {
 
     #[test]
     fn a_moment_comes_back_from_json_as_it_was() {
-        let moment = Clock::new(BootId::new(u128::MAX - 3, 42)).moment_at(
-            Duration::new(3, 5),
-            at(1_800_000_000),
-        );
+        let moment = Clock::new(BootId::new(u128::MAX - 3, 42))
+            .moment_at(Duration::new(3, 5), at(1_800_000_000));
         let json = serde_json::to_string(&moment).unwrap();
         assert_eq!(serde_json::from_str::<Moment>(&json).unwrap(), moment);
     }

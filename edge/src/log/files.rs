@@ -36,7 +36,10 @@ impl Files {
     }
 
     fn open_file(&mut self) -> io::Result<()> {
-        let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.path)?;
         let bytes = file.metadata()?.len();
         self.open = Some((file, bytes));
         Ok(())
@@ -96,7 +99,9 @@ mod tests {
             let path = folder.path().join("log/station.log");
             let mut files = Files::new(&path, 100, older_max).opened().unwrap();
             for number in 0..500 {
-                files.write(format!("line {number:04}\n").as_bytes()).unwrap();
+                files
+                    .write(format!("line {number:04}\n").as_bytes())
+                    .unwrap();
             }
             let mut all = String::new();
             for number in (1..=older_max).rev() {
@@ -123,13 +128,19 @@ mod tests {
             files.write(&[b'x'; 40]).unwrap();
         }
         assert_eq!(fs::metadata(&path).unwrap().len(), 40);
-        assert_eq!(fs::metadata(path.with_extension("log.1")).unwrap().len(), 80);
+        assert_eq!(
+            fs::metadata(path.with_extension("log.1")).unwrap().len(),
+            80
+        );
     }
 
     #[test]
     fn a_place_that_cannot_be_written_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let words = Files::new(folder.path(), 100, 1).opened().unwrap_err();
-        assert!(words.to_string().contains(": cannot be written: "), "{words}");
+        assert!(
+            words.to_string().contains(": cannot be written: "),
+            "{words}"
+        );
     }
 }
