@@ -20,6 +20,7 @@ pub mod exit;
 pub mod fields;
 #[cfg(test)]
 mod fixture;
+pub mod install;
 pub mod layers;
 pub mod log;
 pub mod model;

@@ -20,8 +20,10 @@ const MAY_KNOW: [(&str, &[&str]); 5] = [
 const SHARED_DEPENDENCIES: [&str; 4] = ["font8x8", "heapless", "libm", "serde"];
 
 /// A foreign runtime, and the only places whose code may name it.
-const NAMED_IN: [(&str, &[&str]); 2] = [
+const NAMED_IN: [(&str, &[&str]); 4] = [
     ("tract_onnx", &["edge/src/tract"]),
+    ("axum::", &["edge/src/service"]),
+    ("tokio::", &["edge/src/service"]),
     (
         "tch::",
         &[

@@ -1,6 +1,6 @@
 //! What a person asks of the station through the page, and the answer.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -209,10 +209,7 @@ impl Orders {
 
     /// The next command, waiting at most so long for it; `None` also when nobody can send one any more.
     pub fn wait(&self, at_most: Duration) -> Option<Order> {
-        match self.0.recv_timeout(at_most) {
-            Ok(order) => Some(order),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.0.recv_timeout(at_most).ok()
     }
 }
 

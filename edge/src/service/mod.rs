@@ -9,6 +9,8 @@ pub mod guard;
 pub mod metrics;
 mod routes;
 mod server;
+#[cfg(test)]
+mod tests;
 pub mod view;
 #[cfg(target_os = "linux")]
 pub mod watchdog;
