@@ -14,7 +14,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::atomic::{AtomicFile, OutputError, make_folder};
+use crate::atomic::{AtomicFile, OutputError, make_folder, sync_folder};
 use crate::check::{CheckReport, check};
 use crate::detector::{DetectError, Detector};
 use crate::model::{ModelError, ModelFile, Refusal};
@@ -389,7 +389,11 @@ impl Part {
     fn place_at(&self, place: &Path) -> Result<(), OutputError> {
         // One of the same hash that is not current: perhaps damaged, so it is replaced.
         remove_folder(place)?;
-        fs::rename(&self.0, place).map_err(|error| OutputError::at(place, error))
+        let above = place.parent().unwrap_or(place);
+        // On the disk before anything names it.
+        fs::rename(&self.0, place)
+            .and_then(|()| sync_folder(above))
+            .map_err(|error| OutputError::at(place, error))
     }
 }
 
