@@ -91,13 +91,8 @@ mod tests {
             regions: None,
         };
         let logits = [[0.0_f32, 0.5, 1.0], [-1.0, 0.0, -2.0]];
-        let rows: Vec<f32> = logits
-            .iter()
-            .flat_map(|l| [[0.0; 5].as_slice(), l].concat())
-            .collect();
-        let rows = Tensor::from_slice(&rows)
-            .view([2, 8])
-            .set_requires_grad(true);
+        let rows: Vec<f32> = logits.iter().flat_map(|l| [[0.0; 5].as_slice(), l].concat()).collect();
+        let rows = Tensor::from_slice(&rows).view([2, 8]).set_requires_grad(true);
         let term = term(&given, 1.0, &rows, &[0, 1]);
         assert_eq!(term.count, if cls_any > 0.0 { 4 } else { 3 });
         term.sum.backward();

@@ -305,9 +305,7 @@ mod tests {
             n_classes: 5,
             value_counts: Default::default(),
         };
-        let canvases = seeded(4, || {
-            Tensor::rand([4, 3, 64, 64], (Kind::Float, Device::Cpu))
-        });
+        let canvases = seeded(4, || Tensor::rand([4, 3, 64, 64], (Kind::Float, Device::Cpu)));
         let network = seeded(3, || Detector::new(&store.root(), &architecture, &head));
         let expected = network.forward(&canvases, false).heads;
         network.settle(&canvases);

@@ -26,17 +26,12 @@ pub fn unfolded(bytes: &[u8]) -> Result<(ModelContract, NamedTensors), OnnxError
     let mut tensors = NamedTensors::new();
     let constants = model.graph.map(|graph| graph.initializer);
     for constant in constants.unwrap_or_default() {
-        let wanted = [".weight", ".bias"]
-            .iter()
-            .any(|end| constant.name.ends_with(end));
+        let wanted = [".weight", ".bias"].iter().any(|end| constant.name.ends_with(end));
         if !wanted || constant.data_type != wire::TENSOR_FLOAT {
             continue;
         }
         let (values, _) = constant.raw_data.as_chunks::<4>();
-        let values: Vec<f32> = values
-            .iter()
-            .map(|&bytes| f32::from_le_bytes(bytes))
-            .collect();
+        let values: Vec<f32> = values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
         let shape: Vec<usize> = constant.dims.iter().map(|&n| n as usize).collect();
         match constant.name.strip_suffix(FOLDED) {
             None => tensors.insert(constant.name, shape, values)?,

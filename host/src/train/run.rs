@@ -7,8 +7,8 @@ use tch::{Tensor, nn};
 
 use super::machine::{Machine, Stepped};
 use super::ranges;
-use super::regions::Taught;
 use super::shown;
+use super::regions::Taught;
 use super::start::{class_weights_of, state_of};
 use super::together::Together;
 use super::widen::widened;
@@ -98,10 +98,7 @@ impl<'a> Run<'a> {
         let ema = match start {
             Start::Nothing => Ema::new(&store),
             Start::Weights(given) => {
-                tell_unfit(
-                    &checkpoint::fill_where_fitting(&store, &given.tensors),
-                    tell,
-                );
+                tell_unfit(&checkpoint::fill_where_fitting(&store, &given.tensors), tell);
                 if given.folded {
                     shown::settle(&network, data, &state.plan, options.device)?;
                 }

@@ -30,14 +30,12 @@ pub(super) fn state_of(
     }
     let levels = match start {
         Start::Float(from) => from.run.levels.clone(),
-        Start::Weights(GivenWeights {
-            levels: Some(levels),
-            ..
-        })
-        | Start::Narrow(GivenWeights {
-            levels: Some(levels),
-            ..
-        }) if levels.len() == plan.architecture.levels().len() => levels.clone(),
+        Start::Weights(GivenWeights { levels: Some(levels), .. })
+        | Start::Narrow(GivenWeights { levels: Some(levels), .. })
+            if levels.len() == plan.architecture.levels().len() =>
+        {
+            levels.clone()
+        }
         _ => levels_of(data, &plan, tell),
     };
     Ok(RunState {
