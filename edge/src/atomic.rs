@@ -100,14 +100,14 @@ impl Drop for AtomicFile {
     }
 }
 
-/// Only Unix lets a folder be opened.
+/// Forces the names in a folder to the disk. Only Unix lets a folder be opened.
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
 #[cfg(not(unix))]
-fn sync_folder(_folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 

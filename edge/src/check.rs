@@ -229,7 +229,7 @@ fn described(class: ClassId, score: f32, [x0, y0, x1, y1]: [f32; 4]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{TINY, changed, detector};
+    use crate::fixture::{TINY, detector, golden};
     use shared::attribute::NO_FINDINGS;
     use shared::score::Score;
 
@@ -294,30 +294,8 @@ mod tests {
         assert_eq!(compare(&[golden], &[], 0.25), (vec![], vec![]));
     }
 
-    /// The fixture with a golden field of its own findings, changed.
     fn golden_model(change: impl FnOnce(&mut GoldenField)) -> Detector {
-        let (seed, size) = (5, Size::new(480, 360));
-        let picture = fields::draw(&golden_spec(seed, size)).unwrap();
-        let mut plain = detector(TINY);
-        let cells = plain.detect(picture.view()).unwrap().detections.to_vec();
-        assert!(!cells.is_empty(), "the field shows a nucleus");
-        let mut field = GoldenField {
-            seed,
-            size,
-            canvas_fnv: format!("{:016x}", fnv1a(plain.canvas())).parse().unwrap(),
-            cells: cells
-                .iter()
-                .map(|cell| GoldenCell {
-                    class: cell.class.0,
-                    score: cell.score.get(),
-                    xyxy: cell.bbox.xyxy(),
-                })
-                .collect(),
-        };
-        change(&mut field);
-        detector(&changed(|contract| {
-            contract.golden = [field].into_iter().collect();
-        }))
+        detector(&golden(|_| {}, change))
     }
 
     #[test]

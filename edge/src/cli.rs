@@ -28,6 +28,11 @@ pub enum Command {
     Bench(Bench),
     /// Says whether a model works on this machine as it did where it was exported
     Check(Check),
+    /// Prints the station's default configuration, with comments, or checks another
+    Config(Config),
+    /// Exchanges the station's model
+    #[command(subcommand)]
+    Model(ModelCommand),
 }
 
 /// Which model, and how it runs.
@@ -189,4 +194,40 @@ pub struct Check {
     /// Print the outcome as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `config`.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Say whether this configuration can be used instead
+    #[arg(long, value_name = "FILE")]
+    pub check: Option<PathBuf>,
+}
+
+/// What to do with the station's model; it counts from the station's next start on.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Makes a signed model the one that counts, after its self-test
+    Install {
+        /// ONNX file, with its signature beside it as FILE.minisig
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        station: StationChoice,
+    },
+    /// Goes back to the model that counted before
+    Rollback {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        station: StationChoice,
+    },
+}
+
+/// Which station.
+#[derive(Args, Clone, Debug)]
+pub struct StationChoice {
+    /// Its configuration, for the data root and the key that is trusted [default: that of `config`]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }

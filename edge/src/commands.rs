@@ -1,17 +1,22 @@
 //! What each command prints: results on standard output, talk on standard error.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::bench::{BenchReport, bench, drawn, pictures_of};
 use crate::check::check;
-use crate::cli::{Bench, Check, Cli, Command, Demo, Model, Replay};
+use crate::cli::{
+    Bench, Check, Cli, Command, Config, Demo, Model, ModelCommand, Replay, StationChoice,
+};
+use crate::config::{DEFAULT_TEXT, StationConfig, read};
 use crate::count::RESEARCH_NOTE;
 use crate::demo::demo;
 use crate::detector::Detector;
 use crate::exit::Failure;
+use crate::install::Models;
 use crate::layers::layers;
 use crate::model::ModelFile;
 use crate::replay::{ANNOTATED, Paths, Progress, RECORDS, Summary, replay};
@@ -32,6 +37,8 @@ pub fn run(cli: Cli, print: &mut dyn Write) -> Result<(), Failure> {
         Command::Replay(args) => run_replay(&args, print),
         Command::Bench(args) => run_bench(&args, print),
         Command::Check(args) => run_check(&args, print),
+        Command::Config(args) => run_config(&args, print),
+        Command::Model(command) => run_model(&command, print),
     }
 }
 
@@ -182,7 +189,120 @@ fn run_check(args: &Check, print: &mut dyn Write) -> Result<(), Failure> {
     }
 }
 
+fn run_config(args: &Config, print: &mut dyn Write) -> Result<(), Failure> {
+    match &args.check {
+        None => Ok(write!(print, "{DEFAULT_TEXT}")?),
+        Some(file) => {
+            read_config(file)?;
+            Ok(writeln!(print, "{}: can be used", file.display())?)
+        }
+    }
+}
+
+fn run_model(command: &ModelCommand, print: &mut dyn Write) -> Result<(), Failure> {
+    let installed = match command {
+        ModelCommand::Install { file, station } => {
+            let config = config_of(station)?;
+            let key = config.model.public_key.as_deref();
+            Models::of(&config.store.root).install(file, key)?
+        }
+        ModelCommand::Rollback { station } => {
+            Models::of(&config_of(station)?.store.root).rollback()?
+        }
+    };
+    let when = match installed.already {
+        true => "counts already",
+        false => "counts from the station's next start on",
+    };
+    Ok(writeln!(
+        print,
+        "model {} {when}\nsha-256 {}",
+        installed.name, installed.sha256
+    )?)
+}
+
+fn config_of(station: &StationChoice) -> Result<StationConfig, Failure> {
+    let file = station.config.as_deref();
+    file.map_or_else(|| Ok(StationConfig::default()), read_config)
+}
+
+fn read_config(file: &Path) -> Result<StationConfig, Failure> {
+    let config = read(file).map_err(|error| Failure::Config {
+        file: file.display().to_string(),
+        error,
+    })?;
+    Ok(config.values)
+}
+
 fn print_json(print: &mut dyn Write, value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)?;
     Ok(writeln!(print, "{text}")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::exit;
+
+    /// What a command prints, and how it ends.
+    fn run_words(words: &[&str]) -> (String, Result<(), Failure>) {
+        let cli = Cli::try_parse_from([&["leuko-edge"], words].concat()).unwrap();
+        let mut printed = Vec::new();
+        let outcome = run(cli, &mut printed);
+        (String::from_utf8(printed).unwrap(), outcome)
+    }
+
+    #[test]
+    fn the_default_configuration_is_printed_and_can_be_used() {
+        let (text, outcome) = run_words(&["config"]);
+        outcome.unwrap();
+        assert_eq!(text, DEFAULT_TEXT);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("station.toml");
+        fs::write(&file, text).unwrap();
+        let (text, outcome) = run_words(&["config", "--check", file.to_str().unwrap()]);
+        outcome.unwrap();
+        assert!(text.ends_with("station.toml: can be used\n"), "{text}");
+    }
+
+    #[test]
+    fn a_bad_configuration_and_a_model_that_is_not_exchanged_have_codes_and_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (bad, good, model) = (path("bad.toml"), path("good.toml"), path("m.onnx"));
+        fs::write(&bad, "[gate]\nfocus = 1").unwrap();
+        fs::write(&good, format!("store.root = {:?}", path("data"))).unwrap();
+        fs::write(&model, "").unwrap();
+        for (words, code, expected) in [
+            (
+                vec!["config", "--check", &bad],
+                exit::BAD_DATA,
+                "bad.toml: line 2 column 1: unknown field `focus`",
+            ),
+            (
+                vec!["model", "rollback", "--config", &bad],
+                exit::BAD_DATA,
+                "bad.toml: line 2 column 1: unknown field `focus`",
+            ),
+            (
+                vec!["model", "install", &model, "--config", &good],
+                exit::USAGE,
+                "model.public_key is not set",
+            ),
+            (
+                vec!["model", "rollback", "--config", &good],
+                exit::FAILURE,
+                "no model was installed",
+            ),
+        ] {
+            let (printed, outcome) = run_words(&words);
+            let failure = outcome.unwrap_err();
+            assert_eq!((printed.as_str(), failure.code()), ("", code), "{failure}");
+            assert!(failure.to_string().contains(expected), "{failure}");
+        }
+    }
 }

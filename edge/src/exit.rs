@@ -5,7 +5,9 @@ use std::io;
 use crate::atomic::OutputError;
 use crate::bench::BenchError;
 use crate::cli::ThresholdError;
+use crate::config::ConfigError;
 use crate::detector::DetectError;
+use crate::install::InstallError;
 use crate::model::ModelError;
 use crate::replay::ReplayError;
 
@@ -33,6 +35,17 @@ pub enum Failure {
     /// Thresholds of the command line.
     #[error(transparent)]
     Thresholds(#[from] ThresholdError),
+    /// A configuration that cannot be used.
+    #[error("{file}: {error}")]
+    Config {
+        /// Its file.
+        file: String,
+        /// Where, and why.
+        error: ConfigError,
+    },
+    /// A model that was not exchanged.
+    #[error(transparent)]
+    Install(#[from] InstallError),
     /// The self-test's answer is no; it was printed.
     #[error("the model does not find here what it found where it was exported")]
     Parity,
@@ -69,6 +82,22 @@ impl Failure {
             Self::Print(_) | Self::Output(_) => DISK,
             Self::Thresholds(_) | Self::Order(_) => USAGE,
             Self::Model(_) | Self::Detect(_) | Self::Parity => BAD_MODEL,
+            Self::Config { .. } => BAD_DATA,
+            Self::Install(error) => match error {
+                InstallError::NoKey | InstallError::Key(_) => USAGE,
+                InstallError::NoSignature { .. }
+                | InstallError::Signature { .. }
+                | InstallError::Model(_)
+                | InstallError::Detect { .. }
+                | InstallError::Golden { .. }
+                | InstallError::Damaged { .. } => BAD_MODEL,
+                InstallError::Record { .. } => BAD_DATA,
+                InstallError::Output(_) => DISK,
+                InstallError::CaseOpen { .. }
+                | InstallError::Busy { .. }
+                | InstallError::NothingBefore { .. }
+                | InstallError::Exchanged { .. } => FAILURE,
+            },
             Self::Replay(error) => match error {
                 ReplayError::Source(_) => BAD_DATA,
                 ReplayError::Output(OutputError { .. }) => DISK,

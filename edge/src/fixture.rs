@@ -1,8 +1,10 @@
 //! The tiny model of the tests, and what can be done to it.
 
-use shared::contract::{CONTRACT_KEY, ModelContract};
+use shared::contract::{CONTRACT_KEY, GoldenCell, GoldenField, ModelContract, fnv1a, golden_spec};
+use shared::geometry::Size;
 
 use crate::detector::Detector;
+use crate::fields;
 use crate::model::ModelFile;
 use crate::network::Network;
 use crate::tract::TractNetwork;
@@ -49,4 +51,34 @@ pub(crate) fn changed(change: impl FnOnce(&mut ModelContract)) -> Vec<u8> {
     let mut contract = TractNetwork::load(&file).unwrap().contract().clone();
     change(&mut contract);
     with_contract(&serde_json::to_string(&contract).unwrap())
+}
+
+/// The fixture with a golden field of its own findings; both changed.
+pub(crate) fn golden(
+    contract_change: impl FnOnce(&mut ModelContract),
+    field_change: impl FnOnce(&mut GoldenField),
+) -> Vec<u8> {
+    let (seed, size) = (5, Size::new(480, 360));
+    let picture = fields::draw(&golden_spec(seed, size)).unwrap();
+    let mut plain = detector(TINY);
+    let cells = plain.detect(picture.view()).unwrap().detections.to_vec();
+    assert!(!cells.is_empty(), "the field shows a nucleus");
+    let mut field = GoldenField {
+        seed,
+        size,
+        canvas_fnv: format!("{:016x}", fnv1a(plain.canvas())).parse().unwrap(),
+        cells: cells
+            .iter()
+            .map(|cell| GoldenCell {
+                class: cell.class.0,
+                score: cell.score.get(),
+                xyxy: cell.bbox.xyxy(),
+            })
+            .collect(),
+    };
+    field_change(&mut field);
+    changed(|contract| {
+        contract_change(contract);
+        contract.golden = [field].into_iter().collect();
+    })
 }

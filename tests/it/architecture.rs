@@ -20,9 +20,11 @@ const MAY_KNOW: [(&str, &[&str]); 5] = [
 const SHARED_DEPENDENCIES: [&str; 4] = ["font8x8", "heapless", "libm", "serde"];
 
 /// A foreign runtime, and the only places whose code may name it.
-const NAMED_IN: [(&str, &[&str]); 3] = [
+const NAMED_IN: [(&str, &[&str]); 5] = [
     ("tract_onnx", &["edge/src/tract"]),
     ("v4l::", &["edge/src/source/camera"]),
+    ("axum::", &["edge/src/service"]),
+    ("tokio::", &["edge/src/service"]),
     (
         "tch::",
         &[
@@ -123,10 +125,18 @@ fn a_runtime_is_named_only_where_it_belongs() {
             let code = text
                 .lines()
                 .filter(|line| !line.trim_start().starts_with("//"));
-            let line = code.enumerate().find(|(_, line)| line.contains(runtime));
+            let line = code.enumerate().find(|(_, line)| names(line, runtime));
             assert!(line.is_none(), "{relative} names {runtime}: {line:?}");
         }
     }
+}
+
+/// Whether the runtime's name stands there as a word of its own: `watch::` does not name `tch::`.
+fn names(line: &str, runtime: &str) -> bool {
+    line.match_indices(runtime).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        before.is_none_or(|c| !c.is_alphanumeric() && c != '_')
+    })
 }
 
 /// Every Rust file of the packages; `int8` lies inside `edge`.

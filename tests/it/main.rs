@@ -17,3 +17,5 @@ mod quantized_training;
 #[cfg(feature = "torch")]
 mod regions;
 mod shipped;
+#[cfg(unix)]
+mod unit;

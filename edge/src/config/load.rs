@@ -1,0 +1,130 @@
+//! The file, else the last one that worked, else nothing but the reason.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use super::{ConfigError, StationConfig, StoreConfig};
+use crate::atomic::{AtomicFile, OutputError, make_folder};
+
+/// Name of the copy of the last configuration that worked, in the data root.
+pub const LAST_GOOD: &str = "config.last-good.toml";
+
+/// Largest file that is read, bytes; the default has 6,000.
+const BYTES_MAX: u64 = 1 << 18;
+
+/// A configuration with the text it was read from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// As read.
+    pub values: StationConfig,
+    /// The text of its file.
+    pub text: String,
+}
+
+/// What the station starts with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Loaded {
+    /// What the file says.
+    File(Config),
+    /// What the last file that worked said; the banner tells why.
+    LastGood {
+        /// The copy.
+        config: Config,
+        /// For the page, until the file is mended.
+        banner: String,
+    },
+    /// Neither can be used: nothing may be counted, the page says why.
+    Safe {
+        /// For the page.
+        reason: String,
+    },
+}
+
+/// Reads `file`, or where that cannot be used the copy that [`keep`] made beside the data.
+///
+/// The data root of a file that cannot be used is what is readable of its `store.root`, else the
+/// default's.
+pub fn load(file: &Path) -> Loaded {
+    let (error, text) = match read_text(file) {
+        Ok(text) => match StationConfig::parse(&text) {
+            Ok(values) => return Loaded::File(Config { values, text }),
+            Err(error) => (error, text),
+        },
+        Err(error) => (error, String::new()),
+    };
+    let problem = format!("configuration {}: {error}", file.display());
+    let copy = root_of(&text).join(LAST_GOOD);
+    match read(&copy) {
+        Ok(config) => Loaded::LastGood {
+            config,
+            banner: format!("{problem}; the last one that worked is used"),
+        },
+        Err(error) => Loaded::Safe {
+            reason: format!(
+                "{problem}; and the last one that worked, {}: {error}",
+                copy.display()
+            ),
+        },
+    }
+}
+
+/// Reads one file.
+///
+/// # Errors
+/// When it cannot be read or used.
+pub fn read(file: &Path) -> Result<Config, ConfigError> {
+    let text = read_text(file)?;
+    let values = StationConfig::parse(&text)?;
+    Ok(Config { values, text })
+}
+
+/// Keeps a configuration that worked, for when its file is damaged; nothing is written when the copy
+/// is the same already.
+///
+/// # Errors
+/// When the data root cannot be written.
+pub fn keep(config: &Config) -> Result<(), OutputError> {
+    let root = &config.values.store.root;
+    let copy = root.join(LAST_GOOD);
+    if read_text(&copy).is_ok_and(|kept| kept == config.text) {
+        return Ok(());
+    }
+    make_folder(root)?;
+    let mut file = AtomicFile::create(&copy)?;
+    file.write(config.text.as_bytes())?;
+    file.commit()
+}
+
+/// The data root that a text names although it cannot be used.
+fn root_of(text: &str) -> PathBuf {
+    let (table, _) = DeTable::parse_recoverable(text);
+    let store = table.get_ref().get("store");
+    let root = store.and_then(|store| store.get_ref().get("root"));
+    let root = root.and_then(|root| root.get_ref().as_str());
+    match root {
+        Some(root) if !root.is_empty() => PathBuf::from(root),
+        _ => StoreConfig::default().root,
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |reason: String| ConfigError::Unreadable { reason };
+    let failed = |error: std::io::Error| unreadable(error.to_string());
+    // Asked before opening: opening a pipe would wait for its writer.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(unreadable("no file, expected one".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let mut file = File::open(path).map_err(failed)?.take(BYTES_MAX + 1);
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > BYTES_MAX {
+        return Err(unreadable(format!("more than {BYTES_MAX} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        unreadable(format!("byte {at} is no UTF-8"))
+    })
+}
