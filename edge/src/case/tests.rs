@@ -685,7 +685,12 @@ fn throw(dice: &mut Dice, case: &CaseState) -> CaseEvent {
     let now = case.cells().get(cell as usize);
     let before = now.map_or(Label::Unidentified, CellState::label);
     let label = class(dice.below(14) as u8);
-    match dice.below(16) {
+    // Most of a review is confirming galleries; thrown like the rest, hardly a case would be signed.
+    let kind = match case.phase() {
+        Phase::Review if dice.below(2) == 0 => 13,
+        _ => dice.below(16),
+    };
+    match kind {
         0..=3 => {
             let cells = (0..dice.below(12)).map(|_| {
                 let class = dice.below(14) as u8;
@@ -708,7 +713,7 @@ fn throw(dice: &mut Dice, case: &CaseState) -> CaseEvent {
         10 => case.due().unwrap_or(note("no target yet")),
         11 => resumed(case.white_cells() + dice.below(30)),
         12 if dice.below(4) == 0 => review_begun(case),
-        13 if dice.below(2) == 0 => signed(case),
+        13 if case.undecided().next().is_none() => signed(case),
         // What is undecided and says the same as the first such cell: as a gallery is confirmed.
         13 => {
             let said = |cell: u32| case.cells()[cell as usize].label();
