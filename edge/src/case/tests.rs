@@ -462,6 +462,10 @@ fn a_removed_cell_is_in_no_count_until_it_is_restored() {
     );
     case.apply(&restored(1)).unwrap();
     assert_eq!(case.white_cells(), 2);
+    case.apply(&added(&case, 0, class(MYELOBLAST))).unwrap();
+    assert_eq!(case.white_cells(), 3);
+    case.apply(&removed(2)).unwrap();
+    assert_eq!(case.white_cells(), 2, "one added by hand is out too");
 }
 
 #[test]
