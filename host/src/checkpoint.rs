@@ -303,6 +303,16 @@ pub struct GivenWeights {
     pub folded: bool,
 }
 
+impl GivenWeights {
+    fn plain(tensors: BTreeMap<String, Tensor>) -> Self {
+        Self {
+            tensors,
+            levels: None,
+            folded: false,
+        }
+    }
+}
+
 /// The weights to start a training from: the running mean of one of our checkpoints of any version,
 /// the tensors of any other `.safetensors`, an exported float `.onnx`, or those of a Python checkpoint
 /// of the family (`.pt`), read without executing anything.
@@ -315,18 +325,10 @@ pub fn weights_of(path: &Path) -> Result<GivenWeights, CheckpointError> {
         Some("pt") => {
             let foreign =
                 read_pt(path).map_err(|error| CheckpointError::Weights(error.to_string()))?;
-            Ok(GivenWeights {
-                tensors: named(&foreign.tensors),
-                levels: None,
-                folded: false,
-            })
+            Ok(GivenWeights::plain(named(&foreign.tensors)))
         }
         Some("onnx") => onnx_weights_of(path),
-        _ => Ok(GivenWeights {
-            tensors: safetensors_of(path)?,
-            levels: None,
-            folded: false,
-        }),
+        _ => Ok(GivenWeights::plain(safetensors_of(path)?)),
     }
 }
 

@@ -18,6 +18,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::field::gate::GateLimits;
+
 pub use load::{Config, LAST_GOOD, Loaded, keep, load, read};
 pub use place::{ConfigError, Place};
 
@@ -29,7 +31,7 @@ pub const DEFAULT_TEXT: &str = include_str!("default.toml");
 #[serde(default, deny_unknown_fields)]
 pub struct StationConfig {
     pub source: SourceConfig,
-    pub gate: GateConfig,
+    pub gate: GateLimits,
     pub calibration: CalibrationConfig,
     pub counting: CountingConfig,
     pub thresholds: ThresholdConfig,
@@ -179,41 +181,6 @@ impl Default for LifeConfig {
             blank_after_s: 2.0,
             retry_first_s: 0.5,
             retry_max_s: 10.0,
-        }
-    }
-}
-
-/// When a field is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GateConfig {
-    pub focus_share_min: f32,
-    pub focus_min: f32,
-    pub compressed_share_min: f32,
-    pub motion_share_max: f32,
-    pub brightness_min: f32,
-    pub brightness_max: f32,
-    pub clipped_low_max: f32,
-    pub clipped_high_max: f32,
-    pub white_balance_max: f32,
-    pub covered_min: f32,
-    pub covered_max: f32,
-}
-
-impl Default for GateConfig {
-    fn default() -> Self {
-        Self {
-            focus_share_min: 0.35,
-            focus_min: 0.0,
-            compressed_share_min: 0.5,
-            motion_share_max: 0.01,
-            brightness_min: 60.0,
-            brightness_max: 240.0,
-            clipped_low_max: 0.02,
-            clipped_high_max: 0.25,
-            white_balance_max: 0.15,
-            covered_min: 0.01,
-            covered_max: 0.75,
         }
     }
 }

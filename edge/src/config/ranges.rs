@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::place::Problem;
 use super::{LogPlace, SourceChoice, StationConfig};
+use crate::field::FieldError;
 
 /// Longest free text, bytes: a name of a camera, a host, a key.
 const TEXT_MAX: usize = 256;
@@ -125,38 +126,13 @@ fn life(config: &StationConfig) -> Checked {
 }
 
 fn gate(config: &StationConfig) -> Checked {
-    let gate = &config.gate;
-    let limits = [
-        ("gate.focus_share_min", gate.focus_share_min, 1.0),
-        ("gate.focus_min", gate.focus_min, f32::MAX),
-        ("gate.compressed_share_min", gate.compressed_share_min, 1.0),
-        ("gate.motion_share_max", gate.motion_share_max, 1.0),
-        ("gate.brightness_min", gate.brightness_min, 255.0),
-        ("gate.brightness_max", gate.brightness_max, 255.0),
-        ("gate.clipped_low_max", gate.clipped_low_max, 1.0),
-        ("gate.clipped_high_max", gate.clipped_high_max, 1.0),
-        ("gate.white_balance_max", gate.white_balance_max, 2.0),
-        ("gate.covered_min", gate.covered_min, 1.0),
-        ("gate.covered_max", gate.covered_max, 1.0),
-    ];
-    for (key, value, max) in limits {
-        if max == f32::MAX && !(value.is_finite() && value >= 0.0) {
-            return refuse(key, value, "0 or more");
+    match config.gate.check() {
+        Err(FieldError::Limit { limit, got, max }) => {
+            refuse(&format!("gate.{limit}"), got, &format!("0 to {max}"))
         }
-        within(key, value, 0.0..=max)?;
+        Err(other) => refuse("gate", "limits", &other.to_string()),
+        Ok(()) => Ok(()),
     }
-    at_least(
-        "gate.brightness_max",
-        gate.brightness_max,
-        "brightness_min",
-        gate.brightness_min,
-    )?;
-    at_least(
-        "gate.covered_max",
-        gate.covered_max,
-        "covered_min",
-        gate.covered_min,
-    )
 }
 
 fn counting(config: &StationConfig) -> Checked {

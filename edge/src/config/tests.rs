@@ -75,15 +75,15 @@ fn what_cannot_be_used_is_refused_with_line_and_column() {
         },
         Case {
             text: "[gate]\n  focus_min = nan",
-            error: "line 2 column 15: gate.focus_min is NaN, expected 0 or more",
+            error: "line 2 column 15: gate.focus_min is NaN, expected 0 to 1000",
         },
         Case {
             text: "gate = { covered_max = 0.005 }",
-            error: "line 1 column 24: gate.covered_max is 0.005, expected at least covered_min, 0.01",
+            error: "line 1 column 1: gate.covered_min is 0.01, expected 0 to 0.005",
         },
         Case {
             text: "# a line\n[gate]\nbrightness_min = 250.0",
-            error: "line 2 column 2: gate.brightness_max is 240, expected at least brightness_min, 250",
+            error: "line 3 column 18: gate.brightness_min is 250, expected 0 to 240",
         },
         Case {
             text: "[counting]\ntarget = 150",

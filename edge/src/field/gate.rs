@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::FieldError;
 use super::quality::Meters;
 
+/// Largest [`GateLimits::focus_min`]: no picture is that sharp.
+const FOCUS_MAX: f32 = 1000.0;
+
 /// What a field must keep to be counted. Each limit can be moved as far as its range goes, where
 /// it refuses nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,7 +17,7 @@ use super::quality::Meters;
 pub struct GateLimits {
     /// Least focus as a part of the slide's best, 0..=1.
     pub focus_share_min: f32,
-    /// Least focus in itself (variance of the Laplacian over squared brightness), 0 and up: the
+    /// Least focus in itself (variance of the Laplacian over squared brightness), 0..=1000: the
     /// first frames of a slide have no best to be compared with.
     pub focus_min: f32,
     /// Least bytes of a compressed frame as a part of the slide's most, 0..=1.
@@ -63,7 +66,7 @@ impl GateLimits {
     pub fn check(&self) -> Result<(), FieldError> {
         let ranges = [
             ("focus_share_min", self.focus_share_min, 1.0),
-            ("focus_min", self.focus_min, f32::MAX),
+            ("focus_min", self.focus_min, FOCUS_MAX),
             ("compressed_share_min", self.compressed_share_min, 1.0),
             ("motion_share_max", self.motion_share_max, 1.0),
             ("brightness_max", self.brightness_max, 255.0),

@@ -12,6 +12,7 @@ use crate::frame::Frame;
 pub struct Mailbox {
     slot: Mutex<Slot>,
     filled: Condvar,
+    emptied: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +52,7 @@ impl Mailbox {
         let (mut slot, _) = slot.unwrap_or_else(PoisonError::into_inner);
         if std::mem::take(&mut slot.full) {
             std::mem::swap(&mut slot.frame, frame);
+            self.emptied.notify_one();
             return Taken::Frame;
         }
         match slot.closed {
@@ -62,24 +64,18 @@ impl Mailbox {
     /// Waits at most `wait` until the slot is empty: a source that can wait loses no frame. False when it
     /// is still full.
     pub fn wait_empty(&self, wait: Duration) -> bool {
-        let started = std::time::Instant::now();
-        loop {
-            let slot = self.lock();
-            if !slot.full || slot.closed {
-                return true;
-            }
-            drop(slot);
-            if started.elapsed() >= wait {
-                return false;
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
+        let full = |slot: &mut Slot| slot.full && !slot.closed;
+        let slot = self.emptied.wait_timeout_while(self.lock(), wait, full);
+        let (slot, timed_out) = slot.unwrap_or_else(PoisonError::into_inner);
+        drop(slot);
+        !timed_out.timed_out()
     }
 
     /// No frame comes any more; one that lies there is still taken.
     pub fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_all();
+        self.emptied.notify_all();
     }
 
     /// Frames that nobody saw.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::chain::scan;
 use super::error::{Flaw, StoreError};
 use super::folder::{self, CHAIN, MANIFEST};
-use super::id::CaseId;
 use super::{PICTURE_BYTES_MAX, Store, disk, verify_case};
+use crate::case::text::CaseId;
 
 /// What a copy's folders and a FAT's clusters need beside the bytes of its files.
 const MARGIN_BYTES: u64 = 4 << 20;

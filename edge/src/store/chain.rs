@@ -15,7 +15,8 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::error::StoreError;
-use super::id::{CaseId, check_picture_name, shown};
+use super::id::{check_picture_name, shown};
+use crate::case::text::CaseId;
 
 /// Longest line of a chain, bytes: a field of 1,000 cells with all their numbers is a tenth of it.
 pub const LINE_BYTES_MAX: usize = 4 << 20;
@@ -443,7 +444,7 @@ mod tests {
 
     /// Three records of case `A`, as lines.
     fn three() -> Vec<String> {
-        let case = CaseId::new("A").unwrap();
+        let case = CaseId::try_from("A").unwrap();
         let mut head = Head::empty();
         let mut lines = Vec::new();
         for (n, json) in [r#"{"a":1}"#, r#"{"text":"\u0001 ü \" \\"}"#, "null"]
@@ -472,7 +473,7 @@ mod tests {
         let path = folder.path().join("audit.jsonl");
         std::fs::write(&path, bytes).unwrap();
         let mut records = Vec::new();
-        let case = CaseId::new(case).unwrap();
+        let case = CaseId::try_from(case).unwrap();
         let scan = scan(&path, Some(&case), |_, record, _| {
             records.push(record);
             Ok(())
@@ -537,7 +538,7 @@ mod tests {
     #[test]
     fn a_record_of_another_history_breaks_the_chain() {
         let [a, _, _] = three().try_into().unwrap();
-        let case = CaseId::new("A").unwrap();
+        let case = CaseId::try_from("A").unwrap();
         let mut foreign = Head::empty();
         foreign.entries = 1;
         let (b, _) = seal(&foreign, Some(&case), &entry("signed", "1"), vec![]).unwrap();

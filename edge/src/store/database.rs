@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::chain::Head;
 use super::error::StoreError;
-use super::id::CaseId;
+use crate::case::text::CaseId;
 
 /// Version of the tables below.
 const SCHEMA: i64 = 1;
@@ -301,7 +301,8 @@ impl Database {
             })
             .map_err(|error| fail(&self.path, "read", error))?;
         let named = |name: &String| {
-            CaseId::new(name).map_err(|refused| foreign(&self.path, &refused.to_string()))
+            CaseId::try_from(name.as_str())
+                .map_err(|refused| foreign(&self.path, &refused.to_string()))
         };
         names.iter().map(named).collect()
     }

@@ -17,8 +17,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
-use super::id::{CaseId, UNRECORDED};
+use super::id::UNRECORDED;
 use crate::atomic::AtomicFile;
+use crate::case::text::CaseId;
 
 /// Name of a chain's file.
 pub(super) const CHAIN: &str = "audit.jsonl";
@@ -76,7 +77,7 @@ impl Layout {
         let mut strange = Vec::new();
         for (path, kind) in entries(&self.cases())? {
             let name = path.file_name().and_then(|n| n.to_str());
-            match name.map(CaseId::new) {
+            match name.map(CaseId::try_from) {
                 Some(Ok(case)) if kind.is_dir() => cases.push(case),
                 _ => strange.push(path),
             }

@@ -37,10 +37,11 @@ use folder::Layout;
 use lock::Lock;
 use sha2::{Digest, Sha256};
 
+use crate::case::text::CaseId;
 pub use chain::{Entry, Picture};
 pub use disk::{Floor, Free};
 pub use error::{Flaw, StoreError};
-pub use id::{CASE_ID_BYTES_MAX, CaseId};
+
 pub use record::Acknowledged;
 pub use repair::Repaired;
 pub use verify::{Verified, verify, verify_case};

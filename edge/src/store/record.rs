@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use super::chain::{Entry, Head, PICTURES_MAX, Picture, Record, seal, sha256};
 use super::error::{Flaw, StoreError};
 use super::folder::{self, Layout};
-use super::id::{CaseId, check_picture_name, shown};
+use super::id::{check_picture_name, same_folder, shown};
 use super::{Access, ChainState, PICTURE_BYTES_MAX, Store, disk, manifest_of};
+use crate::case::text::CaseId;
 
 /// Kind of the first record of every case, and of no other.
 pub(super) const OPENED: &str = "case_opened";
@@ -73,7 +74,7 @@ impl Store {
             return self.known(case).map(|_| false);
         }
         let cases = self.chains.keys().flatten();
-        if let Some(taken) = cases.chain(&self.deleted).find(|c| c.same_folder(case)) {
+        if let Some(taken) = cases.chain(&self.deleted).find(|c| same_folder(c, case)) {
             return Err(StoreError::Taken {
                 name: case.to_string(),
                 taken: taken.to_string(),

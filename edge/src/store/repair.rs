@@ -14,8 +14,9 @@ use super::chain::{CHAIN_BYTES_MAX, Head, LINE_BYTES_MAX, Picture, Scan, Tail, f
 use super::database::Database;
 use super::error::{Flaw, StoreError};
 use super::folder::{self, Layout};
-use super::id::{CaseId, UNRECORDED};
+use super::id::UNRECORDED;
 use super::{ChainState, manifest_of, retention, verify};
+use crate::case::text::CaseId;
 
 /// Something that [`Store::open`](super::Store::open) put right.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

@@ -5,8 +5,8 @@ use std::fs;
 use super::chain::{Entry, scan};
 use super::error::{Flaw, StoreError};
 use super::folder::{self, Layout};
-use super::id::CaseId;
 use super::{Access, Acknowledged, CaseSummary, Store};
+use crate::case::text::CaseId;
 
 /// Kind of the record of the station that remembers a deleted case.
 const DELETED: &str = "case_deleted";
@@ -122,7 +122,7 @@ pub(super) fn each_tombstone(
         if record.kind == DELETED {
             // A record of this kind that somebody else made names no case, and deletes none.
             let named = serde_json::from_str::<Tombstone>(&record.json);
-            if let Some(Ok(case)) = named.ok().map(|t| CaseId::new(&t.case)) {
+            if let Some(Ok(case)) = named.ok().map(|t| CaseId::try_from(t.case)) {
                 take(case);
             }
         }

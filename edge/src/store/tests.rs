@@ -23,7 +23,7 @@ pub(super) const NO_FLOOR: Floor = Floor {
 };
 
 pub(super) fn id(name: &str) -> CaseId {
-    CaseId::new(name).unwrap()
+    CaseId::try_from(name).unwrap()
 }
 
 pub(super) fn entry<'a>(kind: &'a str, json: &'a str) -> Entry<'a> {

@@ -6,8 +6,8 @@ use super::chain::{CHAIN_BYTES_MAX, Head, Picture, Scan, Tail, manifest_line, sc
 use super::database::Database;
 use super::error::{Flaw, StoreError};
 use super::folder::{self, Layout, MANIFEST};
-use super::id::CaseId;
 use super::{PICTURE_BYTES_MAX, retention};
+use crate::case::text::CaseId;
 
 /// What was looked at, and what is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]

@@ -97,19 +97,11 @@ impl<'a> Run<'a> {
         let class_weights = class_weights_of(data, &state.plan, options.device);
         let ema = match start {
             Start::Nothing => Ema::new(&store),
-            Start::Weights(given) => {
-                tell_unfit(
-                    &checkpoint::fill_where_fitting(&store, &given.tensors),
-                    tell,
-                );
-                if given.folded {
-                    shown::settle(&network, data, &state.plan, options.device)?;
-                }
-                Ema::new(&store)
-            }
-            Start::Narrow(given) => {
-                let wide = widened(&store, &given.tensors, state.plan.seed);
-                tell_unfit(&checkpoint::fill_where_fitting(&store, &wide), tell);
+            Start::Weights(ref given) | Start::Narrow(ref given) => {
+                let wide = matches!(start, Start::Narrow(_))
+                    .then(|| widened(&store, &given.tensors, state.plan.seed));
+                let tensors = wide.as_ref().unwrap_or(&given.tensors);
+                tell_unfit(&checkpoint::fill_where_fitting(&store, tensors), tell);
                 if given.folded {
                     shown::settle(&network, data, &state.plan, options.device)?;
                 }

@@ -4,7 +4,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Balance, Progress, Start, TrainError, TrainPlan};
 use crate::anchors::{Levels, check_anchors, sizes_on_canvas};
-use crate::checkpoint::{GivenWeights, RunState};
+use crate::checkpoint::RunState;
 use crate::dataset::{Dataset, Sample, Split, class_weights, fingerprint};
 use crate::model::AttributeHead;
 
@@ -30,14 +30,10 @@ pub(super) fn state_of(
     }
     let levels = match start {
         Start::Float(from) => from.run.levels.clone(),
-        Start::Weights(GivenWeights {
-            levels: Some(levels),
-            ..
-        })
-        | Start::Narrow(GivenWeights {
-            levels: Some(levels),
-            ..
-        }) if levels.len() == plan.architecture.levels().len() => levels.clone(),
+        Start::Weights(given) | Start::Narrow(given) => match &given.levels {
+            Some(levels) if same_boxes(levels, &plan.architecture.levels()) => levels.clone(),
+            _ => levels_of(data, &plan, tell),
+        },
         _ => levels_of(data, &plan, tell),
     };
     Ok(RunState {
@@ -53,6 +49,17 @@ pub(super) fn state_of(
         best: None,
         scaler: None,
     })
+}
+
+/// Whether as many boxes answer at the same strides: weights of one head are no use to another kind.
+fn same_boxes(a: &Levels, b: &Levels) -> bool {
+    let shape = |levels: &Levels| -> Vec<_> {
+        levels
+            .iter()
+            .map(|level| (level.stride, level.anchors.len()))
+            .collect()
+    };
+    shape(a) == shape(b)
 }
 
 /// The family's outputs, with prior boxes made for the training cells where the family's fit them
