@@ -267,10 +267,10 @@ pub fn opener(config: &SourceConfig, start: Instant) -> Result<Opener, SettingsE
             Ok(Box::new(Pictures::sequence(&folder, rate, start)?))
         }),
         SourceChoice::Phantom => {
-            let walk = Walk {
-                slides: config.phantom.slides,
-                ..Walk::demo(u64::from(config.phantom.seed))
-            };
+            let phantom = config.phantom;
+            let mut walk = Walk::demo(u64::from(phantom.seed));
+            walk.slides = phantom.slides;
+            walk.field.white_cells = phantom.white_cells;
             Box::new(move |_: Option<&SourceIdentity>| {
                 Ok(Box::new(Phantom::new(walk.clone(), rate, start)?))
             })

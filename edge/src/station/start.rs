@@ -287,14 +287,15 @@ fn tell(desk: &mut Desk, model: &ModelFile, repaired: &[Repaired], mended: Optio
     let case = desk.case.as_ref().map(|case| case.id.to_string());
     let fields = json!({
         "software": env!("CARGO_PKG_VERSION"),
-        "boot": shared.clock.boot(),
         "model": desk.settings.model.name.as_str(),
         "sha256": model.sha256(),
         "scale": desk.settings.scale.id(),
         "case": case,
     });
-    desk.record_station("station_started", fields.clone());
-    shared.say(Level::Info, "station_started", fields);
+    shared.say(Level::Info, "station_started", fields.clone());
+    let mut fields = fields;
+    fields["boot"] = json!(shared.clock.boot());
+    desk.record_station("station_started", fields);
     if let Some(reason) = desk.ledger.read_only() {
         let fields = json!({ "problem": reason });
         shared.say(Level::Error, "read_only", fields);
