@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::case::text::CaseId;
 use crate::bench::{BenchReport, bench, drawn, pictures_of};
+use crate::case::text::CaseId;
 use crate::check::check;
 use crate::cli::{
     Bench, Check, Cli, Command, Config, Demo, Model, ModelCommand, Replay, Run, StationChoice,
@@ -23,8 +23,8 @@ use crate::model::ModelFile;
 use crate::replay::{ANNOTATED, Paths, Progress, RECORDS, Summary, replay};
 use crate::serve::serve;
 use crate::source::folder::Skipped;
-use crate::station::start::{Choice, StartError};
 use crate::station;
+use crate::station::start::{Choice, StartError};
 use crate::tract::TractNetwork;
 
 /// Least time between two lines about progress.

@@ -120,18 +120,18 @@ impl Failure {
 /// The code of a model that was not exchanged, or is not as it was installed.
 pub fn install_code(error: &InstallError) -> u8 {
     match error {
-                InstallError::NoKey | InstallError::Key(_) => USAGE,
-                InstallError::NoSignature { .. }
-                | InstallError::Signature { .. }
-                | InstallError::Model(_)
-                | InstallError::Detect { .. }
-                | InstallError::Golden { .. }
-                | InstallError::Damaged { .. } => BAD_MODEL,
-                InstallError::Record { .. } => BAD_DATA,
-                InstallError::Output(_) => DISK,
-                InstallError::CaseOpen { .. }
-                | InstallError::Busy { .. }
-                | InstallError::NothingBefore { .. }
-                | InstallError::Exchanged { .. } => FAILURE,
+        InstallError::NoKey | InstallError::Key(_) => USAGE,
+        InstallError::NoSignature { .. }
+        | InstallError::Signature { .. }
+        | InstallError::Model(_)
+        | InstallError::Detect { .. }
+        | InstallError::Golden { .. }
+        | InstallError::Damaged { .. } => BAD_MODEL,
+        InstallError::Record { .. } => BAD_DATA,
+        InstallError::Output(_) => DISK,
+        InstallError::CaseOpen { .. }
+        | InstallError::Busy { .. }
+        | InstallError::NothingBefore { .. }
+        | InstallError::Exchanged { .. } => FAILURE,
     }
 }

@@ -177,7 +177,9 @@ impl Drop for Station {
 
 fn exchange(page: &str, request: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(page).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .ok()?;
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
@@ -222,14 +224,18 @@ fn review_and_sign(station: &mut Station, root: &Path, case: &str) {
     let (status, answer) = station.order(&json!({ "do": "begin_review", "who": "Dr. A" }));
     assert_eq!(status, 200, "{answer}");
     let chain = fs::read_to_string(root.join("cases").join(case).join("audit.jsonl")).unwrap();
-    let records = chain.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let records = chain
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
     let events = records.map(|it| serde_json::from_value(it["event"].clone()).unwrap());
     let state = CaseState::fold(events).unwrap();
     let classes = &state.opened().model.classes;
     let mut labels: Vec<_> = state.cells().iter().map(|cell| cell.label()).collect();
     labels.dedup();
     for label in labels {
-        let alike = state.undecided().filter(|&n| state.cells()[n as usize].label() == label);
+        let alike = state
+            .undecided()
+            .filter(|&n| state.cells()[n as usize].label() == label);
         let class = match label {
             edge::case::decision::Label::Class(class) => classes.name(class),
             edge::case::decision::Label::Unidentified => None,
@@ -240,7 +246,11 @@ fn review_and_sign(station: &mut Station, root: &Path, case: &str) {
         assert_eq!(status, 200, "{answer}");
     }
     let (status, answer) = station.order(&json!({ "do": "sign", "who": "Dr. A" }));
-    assert_eq!((status, &answer["message"]), (200, &json!("signed")), "{answer}");
+    assert_eq!(
+        (status, &answer["message"]),
+        (200, &json!("signed")),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -249,7 +259,10 @@ fn a_case_is_counted_to_its_target_reviewed_and_signed() {
     let config = place.config("seed = 3, white_cells = [5, 7]");
     let mut station = Station::start(&config, &["--case", "RUN-1"]);
     let state = station.wait_state(|state| phase(state) == "target_reached");
-    assert_eq!((&state["mode"], &state["ready"]), (&json!("running"), &json!(true)));
+    assert_eq!(
+        (&state["mode"], &state["ready"]),
+        (&json!("running"), &json!(true))
+    );
     assert!(state["case"]["counted"].as_u64() >= Some(100), "{state}");
     assert_eq!(state["banners"], json!([]));
     let held = fs::read_to_string(place.root().join("model/case")).unwrap();
@@ -265,10 +278,17 @@ fn a_case_is_counted_to_its_target_reviewed_and_signed() {
     review_and_sign(&mut station, &place.root(), "RUN-1");
     assert!(!place.root().join("model/case").exists());
     let (status, answer) = station.order(&new);
-    assert_eq!((status, &answer["case"]), (200, &json!("C00001-02")), "{answer}");
+    assert_eq!(
+        (status, &answer["case"]),
+        (200, &json!("C00001-02")),
+        "{answer}"
+    );
     let page = station.wait_page();
     let (_, metrics) = get_text(&page, "/metrics").unwrap();
-    for name in ["leuko_fields_total", "leuko_stage_seconds_count{stage=\"network\"}"] {
+    for name in [
+        "leuko_fields_total",
+        "leuko_stage_seconds_count{stage=\"network\"}",
+    ] {
         assert!(metrics.contains(name), "{metrics}");
     }
     let (code, took) = station.terminate();
@@ -283,7 +303,10 @@ fn a_case_is_counted_to_its_target_reviewed_and_signed() {
     assert_eq!(pictures.count(), case.fields().len());
     assert!(place.root().join("config.last-good.toml").exists());
     let kinds = place.station_kinds();
-    assert_eq!(kinds, ["station_started", "source_opened", "station_stopped"]);
+    assert_eq!(
+        kinds,
+        ["station_started", "source_opened", "station_stopped"]
+    );
 }
 
 /// Pairs of cells of an island whose middles are nearer than half a cell.
@@ -323,7 +346,11 @@ fn a_restart_goes_on_with_the_case_and_counts_no_cell_twice() {
     station.ended();
     let mut station = Station::start(&config, &words);
     assert_eq!(station.ended().code(), Some(0), "{}", station.said());
-    assert!(station.said().contains("\"event\":\"fields_recalled\""), "{}", station.said());
+    assert!(
+        station.said().contains("\"event\":\"fields_recalled\""),
+        "{}",
+        station.said()
+    );
 
     place.assert_sound();
     let case = place.case("GO");
@@ -342,7 +369,11 @@ fn a_second_station_on_the_same_data_is_refused_and_the_first_ends_as_it_is_aske
     first.wait_state(|state| state["ready"] == json!(true));
     let mut second = Station::start(&config, &[]);
     assert_eq!(second.ended().code(), Some(1), "{}", second.said());
-    assert!(second.said().contains("held by process"), "{}", second.said());
+    assert!(
+        second.said().contains("held by process"),
+        "{}",
+        second.said()
+    );
     let starts = fs::read_to_string(place.root().join("starts")).unwrap();
     assert_eq!(starts, "1\n", "the second one changed nothing");
 
@@ -356,12 +387,17 @@ fn a_second_station_on_the_same_data_is_refused_and_the_first_ends_as_it_is_aske
 fn a_configuration_that_cannot_be_used_is_told_by_a_page() {
     let place = Place::new();
     let file = place.folder.path().join("bad.toml");
-    let text = "[http]\naddress = \"127.0.0.1:0\"\n[gate]\nfocus = 1\n";
+    let root = place.root();
+    let text =
+        format!("[http]\naddress = \"127.0.0.1:0\"\n[gate]\nfocus = 1\n[store]\nroot = {root:?}\n");
     fs::write(&file, text).unwrap();
     let mut station = Station::start(&file, &[]);
     let state = station.wait_state(|state| state["mode"] == json!("safe"));
     let words = state["banners"][0]["text"].as_str().unwrap();
-    assert!(words.contains("line 4 column 1: unknown field `focus`"), "{words}");
+    assert!(
+        words.contains("line 4 column 1: unknown field `focus`"),
+        "{words}"
+    );
     let page = station.wait_page();
     assert_eq!(get_text(&page, "/readyz").map(|it| it.0), Some(503));
     let (status, answer) = station.order(&json!({ "do": "new_field" }));
@@ -394,15 +430,24 @@ fn a_disk_that_refuses_stops_the_count_until_it_takes_again_and_damage_for_good(
     fs::rename(place.folder.path().join("away"), case.join("fields")).unwrap();
     station.wait_state(|state| fields(state) > counted && state["banners"] == json!([]));
 
-    let mut chain = fs::OpenOptions::new().append(true).open(case.join("audit.jsonl")).unwrap();
+    let mut chain = fs::OpenOptions::new()
+        .append(true)
+        .open(case.join("audit.jsonl"))
+        .unwrap();
     chain.write_all(b"{}\n").unwrap();
     let state = station.wait_state(|state| banner(state, "The record is damaged"));
     let (status, answer) = station.order(&json!({ "do": "note", "text": "no", "who": "B" }));
     assert_eq!(status, 409, "{answer}");
     let page = station.wait_page();
-    assert_eq!(get(&page, "/api/state").map(|it| fields(&it)), Some(fields(&state)));
+    assert_eq!(
+        get(&page, "/api/state").map(|it| fields(&it)),
+        Some(fields(&state))
+    );
     assert_eq!(station.terminate().0, Some(0), "{}", station.said());
 }
+
+/// A case takes 100 notes.
+const NOTES_OF_A_KILL: usize = 12;
 
 /// What was acknowledged to somebody before the kill.
 #[derive(Default)]
@@ -412,36 +457,50 @@ struct Told {
     notes: Vec<String>,
 }
 
-/// Looks and writes notes until the kill.
+/// Looks until the kill, and writes notes without a pause shortly before it, so that it meets records
+/// that are being written.
 fn use_until(station: &mut Station, end: Instant, kill: usize, told: &mut Told) {
+    let notes_from = end - Duration::from_millis(250).min(end - station.started);
     let mut notes = 0;
-    let mut next_note = Instant::now();
     while Instant::now() < end && station.child.try_wait().unwrap().is_none() {
-        if let Some(page) = station.page() {
-            if notes < 8 && Instant::now() >= next_note {
-                let text = format!("note {kill}-{notes}");
-                let order = json!({ "do": "note", "text": text, "who": "C" });
-                if let Some((200, _)) = post(&page, &order) {
-                    told.notes.push(text);
-                }
-                notes += 1;
-                next_note = Instant::now() + Duration::from_millis(150);
+        let Some(page) = station.page() else {
+            thread::sleep(Duration::from_millis(5));
+            continue;
+        };
+        if Instant::now() >= notes_from && notes < NOTES_OF_A_KILL {
+            let text = format!("note {kill}-{notes}");
+            let order = json!({ "do": "note", "text": text, "who": "C" });
+            // The kill comes from another thread, at any moment of it.
+            if let Some((200, _)) = post(&page, &order) {
+                told.notes.push(text);
             }
-            if let Some(state) = get(&page, "/api/state") {
-                told.fields = told.fields.max(fields(&state));
-                let counted = state["case"]["counted"].as_u64().unwrap_or(0);
-                told.counted = told.counted.max(counted);
-            }
+            notes += 1;
+        } else if let Some(state) = get(&page, "/api/state") {
+            told.fields = told.fields.max(fields(&state));
+            let counted = state["case"]["counted"].as_u64().unwrap_or(0);
+            told.counted = told.counted.max(counted);
+            thread::sleep(Duration::from_millis(5));
         }
-        thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// SIGKILL at a moment, from a thread of its own.
+fn kill_at(station: &Station, end: Instant) -> thread::JoinHandle<()> {
+    let pid = station.child.id().to_string();
+    thread::spawn(move || {
+        thread::sleep(end.saturating_duration_since(Instant::now()));
+        let sent = Command::new("kill").args(["-KILL", &pid]).status();
+        assert!(sent.unwrap().success());
+    })
 }
 
 fn assert_kept(place: &Place, case: &str, told: &Told) {
     let (store, repaired) = Store::open(&place.root()).unwrap();
     let is_there = store.cases().iter().any(|it| it.case.as_str() == case);
     drop(store);
-    println!("  repaired: {repaired:?}");
+    if !repaired.is_empty() {
+        println!("put right after a kill: {repaired:?}");
+    }
     place.assert_sound();
     if !is_there {
         assert_eq!((told.fields, told.notes.len()), (0, 0));
@@ -470,15 +529,18 @@ fn nothing_that_was_acknowledged_is_lost_when_the_station_is_killed() {
         let case = format!("K{round}");
         let mut told = Told::default();
         for kill in 0..OF_A_CASE.min(kills - round * OF_A_CASE) {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             let after = Duration::from_millis((random >> 33) % 2500);
             // Twice the same slide: the second time its fields are recognised.
             let seed = 1 + round * OF_A_CASE + kill / 2;
             let config = place.config(&format!("seed = {seed}, white_cells = [2, 3]"));
             let mut station = Station::start(&config, &["--case", &case]);
             let end = station.started + after;
+            let killer = kill_at(&station, end);
             use_until(&mut station, end, kill, &mut told);
-            station.child.kill().unwrap();
+            killer.join().unwrap();
             let status = station.ended();
             assert_eq!(status.code(), None, "ended by itself: {}", station.said());
             assert_kept(&place, &case, &told);
@@ -497,5 +559,7 @@ fn nothing_that_was_acknowledged_is_lost_when_the_station_is_killed() {
         assert_eq!(last.phase(), Phase::Signed);
         signed += 1;
     }
-    println!("{kills} kills: {fields} fields, {notes} notes, {signed} signatures acknowledged, none lost");
+    println!(
+        "{kills} kills: {fields} fields, {notes} notes, {signed} signatures acknowledged, none lost"
+    );
 }

@@ -154,7 +154,11 @@ impl Command {
                 case,
                 who,
             } => {
-                let given = [("patient", patient), ("specimen", specimen), ("stain", stain)];
+                let given = [
+                    ("patient", patient),
+                    ("specimen", specimen),
+                    ("stain", stain),
+                ];
                 let given = given.map(|(field, text)| (field, text.as_str()));
                 let optional = [("case", case.as_deref()), ("who", who.as_deref())];
                 let optional = optional.into_iter();

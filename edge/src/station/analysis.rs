@@ -165,7 +165,8 @@ impl Analysis {
                 Err(problem) => {
                     unknown += 1;
                     let fields = json!({ "field": field.field, "problem": problem });
-                    self.shared.say(Level::Warning, "field_not_recalled", fields);
+                    self.shared
+                        .say(Level::Warning, "field_not_recalled", fields);
                 }
             }
             for &[x0, y0, x1, y1] in &field.boxes {

@@ -241,7 +241,9 @@ impl Desk {
         case.state.check(&event).map_err(|it| refusal(&it))?;
         match self.ledger.record(&case.id, &event, pictures) {
             Ok(recorded) => {
-                case.state.apply(&event).expect("checked before it was stored");
+                case.state
+                    .apply(&event)
+                    .expect("checked before it was stored");
                 if !matches!(event, CaseEvent::FieldCounted(_)) {
                     let fields = json!({ "case": case.id.as_str(), "record": recorded.sequence });
                     self.shared.say(Level::Info, event.kind(), fields);

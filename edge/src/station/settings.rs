@@ -349,7 +349,10 @@ mod tests {
         let error = settings("[thresholds.classes]\nplatypus = 0.5").unwrap_err();
         let words = error.to_string();
         let expected = "thresholds.classes.platypus: no such class, expected one of ";
-        assert!(words.starts_with(expected) && words.contains(name), "{words}");
+        assert!(
+            words.starts_with(expected) && words.contains(name),
+            "{words}"
+        );
     }
 
     #[test]
@@ -358,7 +361,10 @@ mod tests {
             ("source.kind = \"camera\"", false),
             ("source = { kind = \"phantom\" }", true),
             ("source = { kind = \"phantom\", fps = 10.0 }", false),
-            ("source = { kind = \"folder\", folder = \"x\", fps = 10.0 }", true),
+            (
+                "source = { kind = \"folder\", folder = \"x\", fps = 10.0 }",
+                true,
+            ),
             ("source = { kind = \"sequence\", folder = \"x\" }", true),
         ] {
             let config = StationConfig::parse(text).unwrap();

@@ -51,7 +51,12 @@ pub fn state(showing: &Showing<'_>) -> StationState {
             name: source.name.clone(),
             state: life_word(source.state),
         },
-        field: field_view(&field, &source, showing.why_not.as_deref(), &showing.settings.gate),
+        field: field_view(
+            &field,
+            &source,
+            showing.why_not.as_deref(),
+            &showing.settings.gate,
+        ),
         case: showing.case.map(|case| case_view(case, showing.settings)),
         model: ModelView {
             name: model.name.to_string(),
@@ -143,8 +148,20 @@ fn meters(seen: &Seen, gate: &GateLimits) -> Vec<Meter> {
     let (m, g) = (&seen.meters, gate);
     let (most, least) = (Some, Some);
     vec![
-        meter("focus", Some(m.focus_share), least(g.focus_share_min), None, ""),
-        meter("detail", m.compressed_share, least(g.compressed_share_min), None, ""),
+        meter(
+            "focus",
+            Some(m.focus_share),
+            least(g.focus_share_min),
+            None,
+            "",
+        ),
+        meter(
+            "detail",
+            m.compressed_share,
+            least(g.compressed_share_min),
+            None,
+            "",
+        ),
         meter("motion", m.motion_px, None, None, "px"),
         meter(
             "brightness",
@@ -153,8 +170,20 @@ fn meters(seen: &Seen, gate: &GateLimits) -> Vec<Meter> {
             most(g.brightness_max),
             "",
         ),
-        meter("black", Some(m.clipped_low), None, most(g.clipped_low_max), ""),
-        meter("white", Some(m.clipped_high), None, most(g.clipped_high_max), ""),
+        meter(
+            "black",
+            Some(m.clipped_low),
+            None,
+            most(g.clipped_low_max),
+            "",
+        ),
+        meter(
+            "white",
+            Some(m.clipped_high),
+            None,
+            most(g.clipped_high_max),
+            "",
+        ),
         meter(
             "white balance",
             Some(m.white_balance),

@@ -202,7 +202,11 @@ fn make(
         thresholds.score,
     )?;
     let opener: Opener = settings::opener(&config.source, clock.start())?;
-    let watched = Watched::new(opener, settings::life(&config.source.life), clock.since_start());
+    let watched = Watched::new(
+        opener,
+        settings::life(&config.source.life),
+        clock.since_start(),
+    );
 
     let shared = shared(clock, log, &config);
     let ledger = Ledger::new(Arc::clone(&shared), store);
@@ -281,7 +285,11 @@ fn tell(desk: &mut Desk, model: &ModelFile, repaired: &[Repaired], mended: Optio
         desk.record_station("repaired", value);
     }
     if let Some(mended) = mended {
-        shared.say(Level::Warning, "starts_mended", json!({ "problem": mended }));
+        shared.say(
+            Level::Warning,
+            "starts_mended",
+            json!({ "problem": mended }),
+        );
         desk.record_station("starts_mended", json!({ "problem": mended }));
     }
     let case = desk.case.as_ref().map(|case| case.id.to_string());
