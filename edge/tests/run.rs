@@ -64,7 +64,9 @@ impl Place {
     fn station_kinds(&self) -> Vec<String> {
         let (store, _) = Store::open(&self.root()).unwrap();
         let history = store.station_history().unwrap();
-        history.records.into_iter().map(|it| it.kind).collect()
+        let kinds = history.records.into_iter().map(|it| it.kind);
+        // A machine's clock may be set while it is tested.
+        kinds.filter(|kind| kind != "wall_clock").collect()
     }
 
     fn assert_sound(&self) {
@@ -550,7 +552,7 @@ fn nothing_that_was_acknowledged_is_lost_when_the_station_is_killed() {
         // Signed, and killed as soon as that is acknowledged.
         let config = place.config(&format!("seed = {}", 1000 + round));
         let mut station = Station::start(&config, &["--case", &case]);
-        station.wait_state(|state| phase(state) != "");
+        station.wait_state(|state| !phase(state).is_empty());
         review_and_sign(&mut station, &place.root(), &case);
         station.child.kill().unwrap();
         station.ended();

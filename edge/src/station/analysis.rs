@@ -103,7 +103,9 @@ impl Analysis {
         }
         let Some(view) = frame.view() else { return };
         match self.look(frame, view) {
-            Ok(seen) => {
+            // It stops while the recorded fields are read.
+            Ok(None) => return,
+            Ok(Some(seen)) => {
                 self.show(frame, view);
                 if seen.verdict.counted {
                     self.count(frame, view, &seen);
@@ -127,7 +129,7 @@ impl Analysis {
     }
 
     /// Judges and places the frame, on the slide that the plan is about.
-    fn look(&mut self, frame: &Frame, view: RgbView<'_>) -> Result<Seen, FieldError> {
+    fn look(&mut self, frame: &Frame, view: RgbView<'_>) -> Result<Option<Seen>, FieldError> {
         let started = Instant::now();
         let size = view.size();
         let fits = |slide: &Slide| {
@@ -136,9 +138,11 @@ impl Analysis {
         };
         if !self.slide.as_ref().is_some_and(fits) {
             self.slide = None;
-            self.slide = Some(self.begin(size)?);
+            self.slide = self.begin(size)?;
         }
-        let slide = self.slide.as_mut().expect("begun above");
+        let Some(slide) = &mut self.slide else {
+            return Ok(None);
+        };
         if slide.new_fields != self.plan.new_fields {
             slide.new_fields = self.plan.new_fields;
             slide.watch.new_field();
@@ -149,17 +153,21 @@ impl Analysis {
             seen: Some(seen.clone()),
             problem: None,
         });
-        Ok(seen)
+        Ok(Some(seen))
     }
 
-    /// A slide, with the fields of it that are in the record.
-    fn begin(&mut self, size: Size) -> Result<Slide, FieldError> {
+    /// A slide, with the fields of it that are in the record; `None` when the station stops meanwhile: a
+    /// count that knows only some of them would count cells twice.
+    fn begin(&mut self, size: Size) -> Result<Option<Slide>, FieldError> {
         let recorded = Arc::clone(&self.plan.recorded);
         let islands = recorded.iter().map(|it| it.place.island + 1);
         let options = self.settings.options(size, islands.max().unwrap_or(0));
         let mut watch = FieldWatch::new(options)?;
         let (mut recalled, mut unknown) = (0, 0);
         for field in recorded.iter().filter(|field| field.size == size) {
+            if self.shared.is_stopping() {
+                return Ok(None);
+            }
             match self.recall(&mut watch, field) {
                 Ok(()) => recalled += 1,
                 Err(problem) => {
@@ -184,12 +192,12 @@ impl Analysis {
             });
             self.shared.say(Level::Info, "fields_recalled", fields);
         }
-        Ok(Slide {
+        Ok(Some(Slide {
             watch,
             number: self.plan.slide,
             size,
             new_fields: self.plan.new_fields,
-        })
+        }))
     }
 
     fn recall(&self, watch: &mut FieldWatch, field: &RecordedField) -> Result<(), String> {

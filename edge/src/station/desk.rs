@@ -141,6 +141,8 @@ impl Desk {
             }
         }
         self.record_station("station_stopped", json!({}));
+        self.shown = None;
+        self.tick();
     }
 
     fn take(&mut self, task: Task) {

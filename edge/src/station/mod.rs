@@ -27,3 +27,5 @@ pub mod settings;
 pub mod shared;
 pub mod show;
 pub mod start;
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use crate::case::text::{CaseId, Text, TextError};
 use crate::install::InstallError;
 use crate::log::Level;
 use crate::service::command::{Command, Done, Refusal};
+use crate::store::StoreError;
 
 use super::desk::{Desk, NO_SCALE, OpenCase, no_case, refusal};
 use super::settings::Scale;
@@ -112,9 +113,10 @@ impl Desk {
             Ok(_) => {}
             Err(error) => {
                 self.release();
-                // A name that is taken is no trouble of the store.
-                return Err(match error.exit_code() {
-                    crate::exit::USAGE => Refusal::NotNow(error.to_string()),
+                return Err(match &error {
+                    // The case is not there, and the record as good as before.
+                    StoreError::Taken { .. } => Refusal::NotNow(error.to_string()),
+                    StoreError::Floor { .. } => Refusal::Disk(error.to_string()),
                     _ => self.failed(&error),
                 });
             }

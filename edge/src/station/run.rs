@@ -48,7 +48,7 @@ pub fn run(choice: &Choice) -> Result<(), Failure> {
     match begin(choice) {
         Ok(parts) => work(choice, parts, ends, &end),
         Err(unable) if unable.has_page(choice) => safe_mode(&unable, &end),
-        Err(unable) => Err(unable.error.into()),
+        Err(unable) => Err((*unable.error).into()),
     }
 }
 
@@ -62,9 +62,9 @@ fn safe_mode(unable: &Unable, end: &Receiver<End>) -> Result<(), Failure> {
     let service = serve(&unable.http, &view, desk, start)?;
     let page = service.address();
     eprintln!("leuko-edge: {reason}; nothing is counted, http://{page}/ tells why");
-    let watchdog = Guarded::watchdog(view, move || start.elapsed())?;
+    let systemd = Systemd::tell(view, move || start.elapsed())?;
     let outcome = wait(end, false);
-    watchdog.stop();
+    systemd.stop();
     service.stop();
     outcome
 }
@@ -84,7 +84,7 @@ fn work(
     shared.say(Level::Info, "page", json!({ "address": page }));
     let threads = start_threads(choice, parts, &ends)?;
     let of_watchdog = Arc::clone(&shared);
-    let watchdog = Guarded::watchdog(Arc::clone(&shared.view), move || {
+    let systemd = Systemd::tell(Arc::clone(&shared.view), move || {
         of_watchdog.clock.since_start()
     })?;
 
@@ -95,8 +95,8 @@ fn work(
     };
     shared.say(Level::Info, "station_stops", json!({ "reason": words }));
     shared.stop.store(true, Ordering::Release);
-    // The watchdog says that it is on purpose.
-    watchdog.stop();
+    // Told that it is on purpose.
+    systemd.stop();
     let outcome = threads.stop(outcome, || {
         // What was asked before this is still done.
         let _ = to_desk.send(Task::Stop);
@@ -204,14 +204,14 @@ fn spawn(
 }
 
 /// What systemd is told, where it asked to be.
-struct Guarded {
+struct Systemd {
     notifier: Option<Arc<Notifier>>,
     stop: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
-impl Guarded {
+impl Systemd {
     /// Says "ready" now and "alive" from the thread `watchdog`.
-    fn watchdog(
+    fn tell(
         view: Arc<StationView>,
         now: impl Fn() -> std::time::Duration + Send + 'static,
     ) -> Result<Self, Failure> {

@@ -1,5 +1,7 @@
 //! What the page shows, made of what the threads have told.
 
+use std::sync::atomic::Ordering;
+
 use crate::case::advice::{Advice, Leading, More, advise};
 use crate::case::decision::Label;
 use crate::case::state::{CaseState, Phase};
@@ -55,6 +57,7 @@ pub fn state(showing: &Showing<'_>) -> StationState {
             &field,
             &source,
             showing.why_not.as_deref(),
+            shared.may_count.load(Ordering::Acquire),
             &showing.settings.gate,
         ),
         case: showing.case.map(|case| case_view(case, showing.settings)),
@@ -112,17 +115,17 @@ fn field_view(
     field: &FieldSeen,
     source: &SourceSeen,
     why_not: Option<&str>,
+    may_count: bool,
     gate: &GateLimits,
 ) -> FieldView {
     let mut reasons: Vec<String> = why_not.map(str::to_owned).into_iter().collect();
     reasons.extend(field.problem.clone());
-    if source.size_changed.is_some() {
-        reasons.push("the size of the pictures has changed: the scale holds no longer".to_owned());
+    if !may_count {
+        let trouble = source.banner.clone();
+        reasons.push(trouble.unwrap_or_else(|| "no picture that can be counted comes".to_owned()));
     }
     let Some(seen) = &field.seen else {
-        if reasons.is_empty() {
-            reasons.push("no frame was judged yet".to_owned());
-        }
+        reasons.push("no frame was judged".to_owned());
         return FieldView {
             reasons,
             ..FieldView::default()

@@ -125,7 +125,7 @@ impl StartError {
 #[derive(Debug)]
 pub struct Unable {
     /// Why.
-    pub error: StartError,
+    pub error: Box<StartError>,
     /// Of what is readable of the configuration.
     pub http: HttpConfig,
 }
@@ -170,12 +170,15 @@ pub fn begin(choice: &Choice) -> Result<Parts, Unable> {
         Some(Loaded::File(config)) => (config.values.clone(), Some(config), None),
         Some(Loaded::LastGood { config, banner }) => (config.values, None, Some(banner)),
         Some(Loaded::Safe { reason, http }) => {
-            let error = StartError::Config(reason);
+            let error = Box::new(StartError::Config(reason));
             return Err(Unable { error, http });
         }
     };
     let http = values.http.clone();
-    make(choice, values, keep, banner).map_err(|error| Unable { error, http })
+    make(choice, values, keep, banner).map_err(|error| Unable {
+        error: Box::new(error),
+        http,
+    })
 }
 
 fn make(
