@@ -28,6 +28,8 @@ pub enum Command {
     Bench(Bench),
     /// Says whether a model works on this machine as it did where it was exported
     Check(Check),
+    /// Runs the station: looks through the camera, counts, records, serves the page
+    Run(Run),
     /// Prints the station's default configuration, with comments, or checks another
     Config(Config),
     /// Exchanges the station's model
@@ -194,6 +196,21 @@ pub struct Check {
     /// Print the outcome as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `run`.
+#[derive(Args, Clone, Debug)]
+pub struct Run {
+    /// The configuration [default: that of `config`]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Open this case, or go on with it, and count with nobody there: where the place on the slide is
+    /// lost and no counted field is recognised, the next one is taken for a new one and recorded as such
+    #[arg(long, value_name = "ID")]
+    pub case: Option<String>,
+    /// End when the folder or the drawn slides are over, instead of staying up for the review
+    #[arg(long)]
+    pub until_end: bool,
 }
 
 /// Arguments of `config`.

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::bench::{BenchReport, bench, drawn, pictures_of};
+use crate::case::text::CaseId;
 use crate::check::check;
 use crate::cli::{
-    Bench, Check, Cli, Command, Config, Demo, Model, ModelCommand, Replay, StationChoice,
+    Bench, Check, Cli, Command, Config, Demo, Model, ModelCommand, Replay, Run, StationChoice,
 };
 use crate::config::{DEFAULT_TEXT, StationConfig, read};
 use crate::count::RESEARCH_NOTE;
@@ -22,6 +23,8 @@ use crate::model::ModelFile;
 use crate::replay::{ANNOTATED, Paths, Progress, RECORDS, Summary, replay};
 use crate::serve::serve;
 use crate::source::folder::Skipped;
+use crate::station;
+use crate::station::start::{Choice, StartError};
 use crate::tract::TractNetwork;
 
 /// Least time between two lines about progress.
@@ -37,6 +40,7 @@ pub fn run(cli: Cli, print: &mut dyn Write) -> Result<(), Failure> {
         Command::Replay(args) => run_replay(&args, print),
         Command::Bench(args) => run_bench(&args, print),
         Command::Check(args) => run_check(&args, print),
+        Command::Run(args) => run_station(&args),
         Command::Config(args) => run_config(&args, print),
         Command::Model(command) => run_model(&command, print),
     }
@@ -197,6 +201,15 @@ fn run_config(args: &Config, print: &mut dyn Write) -> Result<(), Failure> {
             Ok(writeln!(print, "{}: can be used", file.display())?)
         }
     }
+}
+
+fn run_station(args: &Run) -> Result<(), Failure> {
+    let case = args.case.as_deref().map(CaseId::try_from).transpose();
+    station::run::run(&Choice {
+        config: args.config.clone(),
+        case: case.map_err(StartError::Name)?,
+        until_end: args.until_end,
+    })
 }
 
 fn run_model(command: &ModelCommand, print: &mut dyn Write) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ use crate::detector::DetectError;
 use crate::install::InstallError;
 use crate::model::ModelError;
 use crate::replay::ReplayError;
+use crate::station::start::StartError;
 
 /// Everything that can end a command early.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,15 @@ pub enum Failure {
     /// A model that was not exchanged.
     #[error(transparent)]
     Install(#[from] InstallError),
+    /// The station did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A thread of the station ended by a mistake of the program.
+    #[error("thread {0} has stopped by a mistake of the program, what it said stands above")]
+    Thread(&'static str),
+    /// Ended by Ctrl-C, everything in order; the log says so.
+    #[error("interrupted")]
+    Interrupted,
     /// The self-test's answer is no; it was printed.
     #[error("the model does not find here what it found where it was exported")]
     Parity,
@@ -72,6 +82,8 @@ pub const BAD_DATA: u8 = 3;
 pub const BAD_MODEL: u8 = 4;
 /// A disk that is full, read-only or gone.
 pub const DISK: u8 = 6;
+/// Ended by Ctrl-C.
+pub const INTERRUPTED: u8 = 130;
 
 impl Failure {
     /// The code of the process.
@@ -83,21 +95,7 @@ impl Failure {
             Self::Thresholds(_) | Self::Order(_) => USAGE,
             Self::Model(_) | Self::Detect(_) | Self::Parity => BAD_MODEL,
             Self::Config { .. } => BAD_DATA,
-            Self::Install(error) => match error {
-                InstallError::NoKey | InstallError::Key(_) => USAGE,
-                InstallError::NoSignature { .. }
-                | InstallError::Signature { .. }
-                | InstallError::Model(_)
-                | InstallError::Detect { .. }
-                | InstallError::Golden { .. }
-                | InstallError::Damaged { .. } => BAD_MODEL,
-                InstallError::Record { .. } => BAD_DATA,
-                InstallError::Output(_) => DISK,
-                InstallError::CaseOpen { .. }
-                | InstallError::Busy { .. }
-                | InstallError::NothingBefore { .. }
-                | InstallError::Exchanged { .. } => FAILURE,
-            },
+            Self::Install(error) => install_code(error),
             Self::Replay(error) => match error {
                 ReplayError::Source(_) => BAD_DATA,
                 ReplayError::Output(OutputError { .. }) => DISK,
@@ -107,12 +105,33 @@ impl Failure {
                 BenchError::Source(_) | BenchError::Picture { .. } => BAD_DATA,
                 BenchError::Detect(_) => BAD_MODEL,
             },
-            Self::Json(_) | Self::NothingRecorded => FAILURE,
+            Self::Start(error) => error.exit_code(),
+            Self::Interrupted => INTERRUPTED,
+            Self::Json(_) | Self::NothingRecorded | Self::Thread(_) => FAILURE,
         }
     }
 
     /// Whether there is anything left to say.
     pub fn is_silent(&self) -> bool {
-        self.code() == OK
+        matches!(self, Self::Interrupted) || self.code() == OK
+    }
+}
+
+/// The code of a model that was not exchanged, or is not as it was installed.
+pub fn install_code(error: &InstallError) -> u8 {
+    match error {
+        InstallError::NoKey | InstallError::Key(_) => USAGE,
+        InstallError::NoSignature { .. }
+        | InstallError::Signature { .. }
+        | InstallError::Model(_)
+        | InstallError::Detect { .. }
+        | InstallError::Golden { .. }
+        | InstallError::Damaged { .. } => BAD_MODEL,
+        InstallError::Record { .. } => BAD_DATA,
+        InstallError::Output(_) => DISK,
+        InstallError::CaseOpen { .. }
+        | InstallError::Busy { .. }
+        | InstallError::NothingBefore { .. }
+        | InstallError::Exchanged { .. } => FAILURE,
     }
 }

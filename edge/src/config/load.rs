@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::{ConfigError, StationConfig, StoreConfig};
+use super::{ConfigError, HttpConfig, StationConfig, StoreConfig};
 use crate::atomic::{AtomicFile, OutputError, make_folder};
 
 /// Name of the copy of the last configuration that worked, in the data root.
@@ -40,6 +40,8 @@ pub enum Loaded {
     Safe {
         /// For the page.
         reason: String,
+        /// Where that page is: what is readable of `http.address`, else the default's.
+        http: HttpConfig,
     },
 }
 
@@ -63,6 +65,7 @@ pub fn load(file: &Path) -> Loaded {
             banner: format!("{problem}; the last one that worked is used"),
         },
         Err(error) => Loaded::Safe {
+            http: http_of(&text),
             reason: format!(
                 "{problem}; and the last one that worked, {}: {error}",
                 copy.display()
@@ -96,6 +99,19 @@ pub fn keep(config: &Config) -> Result<(), OutputError> {
     let mut file = AtomicFile::create(&copy)?;
     file.write(config.text.as_bytes())?;
     file.commit()
+}
+
+/// Where the page is by a text that cannot be used.
+fn http_of(text: &str) -> HttpConfig {
+    let (table, _) = DeTable::parse_recoverable(text);
+    let http = table.get_ref().get("http");
+    let address = http.and_then(|http| http.get_ref().get("address"));
+    let address = address.and_then(|address| address.get_ref().as_str());
+    let mut config = HttpConfig::default();
+    if let Some(address) = address.and_then(|address| address.parse().ok()) {
+        config.address = address;
+    }
+    config
 }
 
 /// The data root that a text names although it cannot be used.

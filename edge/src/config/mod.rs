@@ -147,6 +147,7 @@ impl Default for ControlConfig {
 pub struct PhantomConfig {
     pub seed: u32,
     pub slides: Option<u32>,
+    pub white_cells: [u8; 2],
 }
 
 impl Default for PhantomConfig {
@@ -154,6 +155,7 @@ impl Default for PhantomConfig {
         Self {
             seed: 1,
             slides: None,
+            white_cells: [1, 3],
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use shared::phantom::MAX_WHITE_CELLS;
+
 use super::place::Problem;
 use super::{LogPlace, SourceChoice, StationConfig};
 use crate::field::FieldError;
@@ -94,6 +96,12 @@ fn source(config: &StationConfig) -> Checked {
     }
     let slides = source.phantom.slides.unwrap_or(1);
     within("source.phantom.slides", slides, 1..=1_000_000)?;
+    let [least, most] = source.phantom.white_cells;
+    if least > most || most > MAX_WHITE_CELLS {
+        let expected = format!("the least and the most, up to {MAX_WHITE_CELLS}");
+        let found = format!("[{least}, {most}]");
+        return refuse("source.phantom.white_cells", found, &expected);
+    }
     life(config)
 }
 

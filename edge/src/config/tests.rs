@@ -217,7 +217,7 @@ fn without_any_configuration_that_works_there_is_a_reason_and_nothing_else() {
     let root = folder.path().join("data");
     let file = file_in(folder.path(), &root, "what = 1\n");
     let reason = |file: &Path| match load(file) {
-        Loaded::Safe { reason } => reason,
+        Loaded::Safe { reason, .. } => reason,
         other => panic!("{other:?}"),
     };
     let words = reason(&file);

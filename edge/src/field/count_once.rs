@@ -48,6 +48,13 @@ pub struct Tally {
     pub no_room: u32,
 }
 
+/// The count as it was, to go back to when a field was not recorded after all.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    cells: usize,
+    tally: Tally,
+}
+
 struct Counted {
     island: u32,
     centre: [f64; 2],
@@ -99,6 +106,27 @@ impl CountOnce {
             self.insert(number, place, bbox);
         }
         fate
+    }
+
+    /// Where the count stands.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            cells: self.cells.len(),
+            tally: self.tally,
+        }
+    }
+
+    /// Forgets every cell that was counted since: its field is not in the record.
+    pub fn take_back(&mut self, mark: Mark) {
+        if mark.cells >= self.cells.len() {
+            self.tally = mark.tally;
+            return;
+        }
+        for bucket in self.buckets.values_mut() {
+            bucket.retain(|&number| (number as usize) < mark.cells);
+        }
+        self.cells.truncate(mark.cells);
+        self.tally = mark.tally;
     }
 
     /// So far.
@@ -178,6 +206,26 @@ impl CountOnce {
             .push(number);
         self.diameter_max = self.diameter_max.max(cell.diameter);
         self.cells.push(cell);
+    }
+}
+
+#[cfg(test)]
+mod take_back {
+    use super::*;
+
+    #[test]
+    fn cells_of_a_field_that_was_not_recorded_are_new_again_and_the_others_are_not() {
+        let mut counter = CountOnce::new(Size::new(100, 100), 1.0);
+        let place = Place::default();
+        let cell = |x: f32| BBox::from_corners(x, 40.0, x + 10.0, 50.0).unwrap();
+        assert_eq!(counter.offer(place, &cell(20.0)), Fate::New(0));
+        let (mark, tally) = (counter.mark(), counter.tally());
+        assert_eq!(counter.offer(place, &cell(40.0)), Fate::New(1));
+        assert_eq!(counter.offer(place, &cell(20.0)), Fate::Duplicate(0));
+        counter.take_back(mark);
+        assert_eq!(counter.tally(), tally);
+        assert_eq!(counter.offer(place, &cell(20.0)), Fate::Duplicate(0));
+        assert_eq!(counter.offer(place, &cell(40.0)), Fate::New(1));
     }
 }
 

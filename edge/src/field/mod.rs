@@ -25,7 +25,7 @@ use shared::geometry::{BBox, Image, Size};
 use shared::pixels::RgbView;
 use thiserror::Error;
 
-use count_once::{CountOnce, Fate, Tally};
+use count_once::{CountOnce, Fate, Mark, Tally};
 use coverage::Coverage;
 use gate::{GateLimits, Verdict, judge};
 use grey::{FRAME_SIDE_MAX, REDUCED_SIDE_MIN, Reduced};
@@ -208,6 +208,16 @@ impl FieldWatch {
     /// recorded cells of a count that goes on.
     pub fn offer(&mut self, place: Place, bbox: &BBox<Image>) -> Fate {
         self.counter.offer(place, bbox)
+    }
+
+    /// Where the count stands before a field whose record may fail.
+    pub fn mark(&self) -> Mark {
+        self.counter.mark()
+    }
+
+    /// The record failed: the cells offered since are not counted.
+    pub fn take_back(&mut self, mark: Mark) {
+        self.counter.take_back(mark);
     }
 
     /// The last frame shows a blank field: lamp and dirt are measured by it from now on. `false` when

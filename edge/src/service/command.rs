@@ -1,5 +1,6 @@
 //! What a person asks of the station through the page, and the answer.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 /// Commands that wait at most; a page sends one after another.
-const WAITING_MAX: usize = 8;
+pub const WAITING_MAX: usize = 8;
 
 /// Longest text of a field, bytes.
 pub const TEXT_MAX: usize = 1000;
@@ -29,12 +30,40 @@ pub enum Command {
         stain: String,
         /// White cells to count; the configuration's when left out.
         target: Option<u32>,
+        /// Name of the case; the station makes one when left out.
+        #[serde(default)]
+        case: Option<String>,
+        /// Who opens it; `operator` when left out.
+        #[serde(default)]
+        who: Option<String>,
     },
     /// This is another place of the slide: said by hand when the place was lost.
     NewField,
     /// Counting is over, the review begins.
     BeginReview {
         /// Who.
+        who: String,
+    },
+    /// Counting goes on, until so many white cells.
+    ResumeScanning {
+        /// White cells, more than there are.
+        goal: u32,
+        /// Who.
+        who: String,
+    },
+    /// The scale of the configuration holds for the pictures as they are now: said after the source
+    /// changed its size, or another scale was set while the case was open.
+    AcceptScale {
+        /// Who says so.
+        who: String,
+    },
+    /// What is said of these cells is right; all are said to be of the same class.
+    Confirm {
+        /// Numbers of the cells in the case.
+        cells: Vec<u64>,
+        /// Name of the class, or nothing for unidentified.
+        class: Option<String>,
+        /// Who says so.
         who: String,
     },
     /// A cell is of another class; `class` is the contract's name, or nothing for unidentified.
@@ -122,17 +151,28 @@ impl Command {
                 specimen,
                 stain,
                 target: _,
-            } => vec![
-                ("patient", patient),
-                ("specimen", specimen),
-                ("stain", stain),
-            ],
+                case,
+                who,
+            } => {
+                let given = [
+                    ("patient", patient),
+                    ("specimen", specimen),
+                    ("stain", stain),
+                ];
+                let given = given.map(|(field, text)| (field, text.as_str()));
+                let optional = [("case", case.as_deref()), ("who", who.as_deref())];
+                let optional = optional.into_iter();
+                let optional = optional.filter_map(|(field, text)| Some((field, text?)));
+                given.into_iter().chain(optional).collect()
+            }
             Self::NewField => vec![],
             Self::BeginReview { who }
+            | Self::ResumeScanning { goal: _, who }
+            | Self::AcceptScale { who }
             | Self::Sign { who }
             | Self::RemoveCell { cell: _, who }
             | Self::RestoreCell { cell: _, who } => vec![("who", who)],
-            Self::Reclassify { class, who, .. } => {
+            Self::Reclassify { class, who, .. } | Self::Confirm { class, who, .. } => {
                 let class = class.as_deref().map(|class| ("class", class));
                 class.into_iter().chain([("who", who.as_str())]).collect()
             }
@@ -214,12 +254,12 @@ impl Orders {
 }
 
 /// Where the commands go in.
-#[derive(Clone, Debug)]
-pub struct Desk(SyncSender<Order>);
+#[derive(Clone)]
+pub struct Desk(Arc<dyn Fn(Order) -> Result<(), Unsent> + Send + Sync>);
 
 /// Why a command was not passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unsent {
+pub enum Unsent {
     /// Too many wait.
     Full,
     /// Nobody takes them.
@@ -227,24 +267,30 @@ pub(super) enum Unsent {
 }
 
 impl Desk {
+    /// Commands go into a bounded queue that holds other things as well.
+    pub fn into_queue<T: From<Order> + Send + 'static>(queue: SyncSender<T>) -> Self {
+        Self(Arc::new(move |order| {
+            queue.try_send(T::from(order)).map_err(|error| match error {
+                TrySendError::Full(_) => Unsent::Full,
+                TrySendError::Disconnected(_) => Unsent::Closed,
+            })
+        }))
+    }
+
     /// Passes a command on without waiting.
     pub(super) fn send(
         &self,
         command: Command,
     ) -> Result<oneshot::Receiver<Result<Done, Refusal>>, Unsent> {
         let (answer, answered) = oneshot::channel();
-        match self.0.try_send(Order { command, answer }) {
-            Ok(()) => Ok(answered),
-            Err(TrySendError::Full(_)) => Err(Unsent::Full),
-            Err(TrySendError::Disconnected(_)) => Err(Unsent::Closed),
-        }
+        (self.0)(Order { command, answer }).map(|()| answered)
     }
 }
 
 /// The two ends of a bounded queue of commands.
 pub fn desk() -> (Desk, Orders) {
     let (sender, receiver) = sync_channel(WAITING_MAX);
-    (Desk(sender), Orders(receiver))
+    (Desk::into_queue(sender), Orders(receiver))
 }
 
 #[cfg(test)]

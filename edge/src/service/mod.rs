@@ -9,6 +9,8 @@ pub mod guard;
 pub mod metrics;
 mod routes;
 mod server;
+#[cfg(unix)]
+pub mod signals;
 #[cfg(test)]
 mod tests;
 pub mod view;

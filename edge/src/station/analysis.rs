@@ -1,0 +1,360 @@
+//! The thread `analysis`: judges each frame, finds the cells of fields that count, and hands them over.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use shared::geometry::{BBox, Size};
+use shared::pixels::RgbView;
+
+use crate::case::event::CellSeen;
+use crate::detector::{DetectError, Detector};
+use crate::field::count_once::Fate;
+use crate::field::gate::Reason;
+use crate::field::map::{Place, Track};
+use crate::field::{FieldError, FieldWatch, Seen};
+use crate::frame::Frame;
+use crate::log::Level;
+use crate::picture;
+use crate::service::view::FieldPicture;
+
+use super::counted::{FIELD_QUALITY, FieldFound, jpeg, meters_to_record};
+use super::mailbox::Taken;
+use super::plan::{Plan, RecordedField, Rules};
+use super::settings::WatchSettings;
+use super::shared::{FieldSeen, Shared, Task};
+
+/// Longest wait for a frame.
+const WAIT: Duration = Duration::from_millis(250);
+
+/// Least time between two pictures for the page.
+const PICTURE_EVERY: Duration = Duration::from_millis(250);
+
+/// Quality of the page's picture, 1 to 100.
+const PAGE_QUALITY: u8 = 80;
+
+/// The slide under the objective.
+struct Slide {
+    watch: FieldWatch,
+    number: u64,
+    size: Size,
+    /// How often "new field" was taken in.
+    new_fields: u32,
+}
+
+/// What is analysed with.
+pub struct Analysis {
+    shared: Arc<Shared>,
+    desk: SyncSender<Task>,
+    detector: Detector,
+    settings: WatchSettings,
+    /// Nobody is there to say "new field".
+    unattended: bool,
+    plan: Arc<Plan>,
+    version: u64,
+    slide: Option<Slide>,
+    pictured: Option<Duration>,
+    /// The trouble that was logged last.
+    trouble: Option<String>,
+}
+
+impl Analysis {
+    /// Before the first frame.
+    pub fn new(
+        shared: Arc<Shared>,
+        desk: SyncSender<Task>,
+        detector: Detector,
+        settings: WatchSettings,
+        unattended: bool,
+    ) -> Self {
+        Self {
+            shared,
+            desk,
+            detector,
+            settings,
+            unattended,
+            plan: Arc::new(Plan::idle(0, "starting")),
+            version: 0,
+            slide: None,
+            pictured: None,
+            trouble: None,
+        }
+    }
+
+    /// Until no frame comes any more.
+    pub fn run(mut self) {
+        let mut frame = Frame::new();
+        loop {
+            match self.shared.mailbox.take(WAIT, &mut frame) {
+                Taken::Frame => self.frame(&frame),
+                Taken::Nothing => {}
+                Taken::Closed => return,
+            }
+            self.shared.view.analysis().turn();
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame) {
+        let started = Instant::now();
+        if let Some(plan) = self.shared.plan.newer(&mut self.version) {
+            self.plan = plan;
+        }
+        let Some(view) = frame.view() else { return };
+        match self.look(frame, view) {
+            // It stops while the recorded fields are read.
+            Ok(None) => return,
+            Ok(Some(seen)) => {
+                self.show(frame, view);
+                if seen.verdict.counted {
+                    self.count(frame, view, &seen);
+                } else if self.unattended && is_elsewhere(&seen) {
+                    self.declare_new_field();
+                }
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                self.shared.set_field(FieldSeen {
+                    seen: None,
+                    problem: Some(problem.clone()),
+                });
+                self.show(frame, view);
+                self.say_once(problem);
+            }
+        }
+        self.shared.numbers.stages.frame.add(started.elapsed());
+        let now = self.shared.clock.since_start();
+        self.shared.view.analysis().done(now);
+    }
+
+    /// Judges and places the frame, on the slide that the plan is about.
+    fn look(&mut self, frame: &Frame, view: RgbView<'_>) -> Result<Option<Seen>, FieldError> {
+        let started = Instant::now();
+        let size = view.size();
+        let fits = |slide: &Slide| {
+            // In an open count another size is refused; the desk begins anew when it is accepted.
+            slide.number == self.plan.slide && (slide.size == size || self.plan.rules.is_some())
+        };
+        if !self.slide.as_ref().is_some_and(fits) {
+            self.slide = None;
+            self.slide = self.begin(size)?;
+        }
+        let Some(slide) = &mut self.slide else {
+            return Ok(None);
+        };
+        if slide.new_fields != self.plan.new_fields {
+            slide.new_fields = self.plan.new_fields;
+            slide.watch.new_field();
+        }
+        let seen = slide.watch.see(view, frame.compressed_bytes)?;
+        self.shared.numbers.stages.see.add(started.elapsed());
+        self.shared.set_field(FieldSeen {
+            seen: Some(seen.clone()),
+            problem: None,
+        });
+        Ok(Some(seen))
+    }
+
+    /// A slide, with the fields of it that are in the record; `None` when the station stops meanwhile: a
+    /// count that knows only some of them would count cells twice.
+    fn begin(&mut self, size: Size) -> Result<Option<Slide>, FieldError> {
+        let recorded = Arc::clone(&self.plan.recorded);
+        let islands = recorded.iter().map(|it| it.place.island + 1);
+        let options = self.settings.options(size, islands.max().unwrap_or(0));
+        let mut watch = FieldWatch::new(options)?;
+        let (mut recalled, mut unknown) = (0, 0);
+        for field in recorded.iter().filter(|field| field.size == size) {
+            if self.shared.is_stopping() {
+                return Ok(None);
+            }
+            match self.recall(&mut watch, field) {
+                Ok(()) => recalled += 1,
+                Err(problem) => {
+                    unknown += 1;
+                    let fields = json!({ "field": field.field, "problem": problem });
+                    self.shared
+                        .say(Level::Warning, "field_not_recalled", fields);
+                }
+            }
+            for &[x0, y0, x1, y1] in &field.boxes {
+                if let Some(bbox) = BBox::from_corners(x0, y0, x1, y1) {
+                    watch.offer(field.place, &bbox);
+                }
+            }
+            // So many pictures take their time; the thread does not hang.
+            self.shared.view.analysis().turn();
+        }
+        if !recorded.is_empty() {
+            let other_size = recorded.len() - recalled - unknown;
+            let fields = json!({
+                "fields": recalled, "unreadable": unknown, "of_another_size": other_size,
+            });
+            self.shared.say(Level::Info, "fields_recalled", fields);
+        }
+        Ok(Some(Slide {
+            watch,
+            number: self.plan.slide,
+            size,
+            new_fields: self.plan.new_fields,
+        }))
+    }
+
+    fn recall(&self, watch: &mut FieldWatch, field: &RecordedField) -> Result<(), String> {
+        let (answer, answered) = sync_channel(1);
+        let task = Task::Picture {
+            field: field.field,
+            answer,
+        };
+        let gone = "the desk is closed";
+        self.desk.send(task).map_err(|_| gone.to_owned())?;
+        let bytes = answered.recv().map_err(|_| gone.to_owned())??;
+        let picture = picture::decode(&bytes).map_err(|error| error.to_string())?;
+        let recalled = watch.recall(picture.view(), field.place);
+        recalled.map_err(|error| error.to_string())
+    }
+
+    /// The field passed the gate: finds its cells and has it recorded, if that is the plan.
+    fn count(&mut self, frame: &Frame, view: RgbView<'_>, seen: &Seen) {
+        let Some(rules) = self.plan.rules.clone() else {
+            self.shared.analysed_well.store(true, Ordering::Release);
+            return;
+        };
+        let Some(place) = seen.meters.place else {
+            return;
+        };
+        if !self.shared.may_count.load(Ordering::Acquire) {
+            return;
+        }
+        let slide = self.slide.as_mut().expect("the frame was placed on it");
+        let mark = slide.watch.mark();
+        let mut found = match self.search(frame, view, seen, place, &rules) {
+            Ok(found) => found,
+            Err(error) => {
+                let failed = &self.shared.numbers.failed;
+                failed.fetch_add(1, Ordering::Relaxed);
+                let problem = format!("the field could not be searched: {error}");
+                self.shared.set_field(FieldSeen {
+                    seen: Some(seen.clone()),
+                    problem: Some(problem.clone()),
+                });
+                self.say_once(problem);
+                return;
+            }
+        };
+        let started = Instant::now();
+        let recorded = match jpeg(view, FIELD_QUALITY) {
+            Ok(jpeg) => {
+                found.jpeg = jpeg;
+                self.shared.numbers.stages.encode.add(started.elapsed());
+                self.hand_over(found)
+            }
+            Err(error) => {
+                self.say_once(format!("the field's picture could not be stored: {error}"));
+                false
+            }
+        };
+        let slide = self.slide.as_mut().expect("the frame was placed on it");
+        if recorded {
+            slide.watch.begin_count(place);
+            self.shared.analysed_well.store(true, Ordering::Release);
+        } else {
+            slide.watch.take_back(mark);
+        }
+    }
+
+    fn search(
+        &mut self,
+        frame: &Frame,
+        view: RgbView<'_>,
+        seen: &Seen,
+        place: Place,
+        rules: &Rules,
+    ) -> Result<FieldFound, DetectError> {
+        let findings = self.detector.detect(view)?;
+        let stages = &self.shared.numbers.stages;
+        let times = findings.times;
+        stages.canvas.add(times.canvas);
+        stages.network.add(times.network);
+        let attributes = times.attributes.unwrap_or_default();
+        stages.postprocess.add(times.postprocess + attributes);
+        // Replaced by the one on which the answer comes.
+        let (recorded, _) = sync_channel(1);
+        let mut found = FieldFound {
+            frame: frame.sequence,
+            size: view.size(),
+            place,
+            meters: meters_to_record(&seen.meters),
+            cells: Vec::new(),
+            duplicates: 0,
+            margin: 0,
+            no_room: findings.dropped.detections,
+            jpeg: Vec::new(),
+            recorded,
+        };
+        let slide = self.slide.as_mut().expect("the frame was placed on it");
+        for detection in findings.detections {
+            match slide.watch.offer(place, &detection.bbox) {
+                Fate::New(_) => {
+                    let cell = CellSeen::new(detection, &rules.decision, rules.attributes);
+                    found.cells.push(cell);
+                }
+                Fate::Duplicate(_) => found.duplicates += 1,
+                Fate::Margin => found.margin += 1,
+                Fate::NoRoom => found.no_room += 1,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Waits until the field is on the disk, or is not to be.
+    fn hand_over(&self, mut found: FieldFound) -> bool {
+        let (recorded, answer) = sync_channel(1);
+        found.recorded = recorded;
+        let sent = self.desk.send(Task::Field(Box::new(found)));
+        sent.is_ok() && answer.recv().unwrap_or(false)
+    }
+
+    fn declare_new_field(&self) {
+        if self.plan.rules.is_none() {
+            return;
+        }
+        let (done, answer) = sync_channel(1);
+        if self.desk.send(Task::NewField(done)).is_ok() {
+            // The next plan says it; a refusal was logged by the desk.
+            let _ = answer.recv();
+        }
+    }
+
+    /// A picture for the page, while somebody looks.
+    fn show(&mut self, frame: &Frame, view: RgbView<'_>) {
+        let now = self.shared.clock.since_start();
+        let early = |at| now.saturating_sub(at) < PICTURE_EVERY;
+        if self.pictured.is_some_and(early) || !self.shared.view.picture_wanted(now) {
+            return;
+        }
+        self.pictured = Some(now);
+        match jpeg(view, PAGE_QUALITY) {
+            Ok(jpeg) => self.shared.view.publish_picture(FieldPicture {
+                sequence: frame.sequence,
+                jpeg: jpeg.into(),
+            }),
+            Err(error) => self.say_once(format!("no picture for the page: {error}")),
+        }
+    }
+
+    fn say_once(&mut self, problem: String) {
+        if self.trouble.as_ref() != Some(&problem) {
+            let fields = json!({ "problem": problem });
+            self.shared.say(Level::Warning, "analysis", fields);
+            self.trouble = Some(problem);
+        }
+    }
+}
+
+/// Sharp, at rest, and nothing in common with any field that is remembered.
+fn is_elsewhere(seen: &Seen) -> bool {
+    let only_lost = seen.verdict.reasons.iter().all(|it| *it == Reason::Lost);
+    let all_compared = matches!(seen.track, Track::Lost { searched, of } if searched == of);
+    only_lost && all_compared
+}

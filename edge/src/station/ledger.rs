@@ -1,0 +1,164 @@
+//! The store with the clock: events and station records, each with who, when and in which start.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::case::event::CaseEvent;
+use crate::case::text::{CaseId, Sha256};
+use crate::exit;
+use crate::store::{Acknowledged, Entry, Flaw, History, Store, StoreError};
+
+use super::shared::Shared;
+
+/// Who acted where no person did.
+pub const STATION: &str = "station";
+
+/// How often the room on the disk is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The only one that records.
+pub struct Ledger {
+    shared: Arc<Shared>,
+    store: Store,
+    looked: Option<Duration>,
+}
+
+impl Ledger {
+    /// Around an open store.
+    pub fn new(shared: Arc<Shared>, store: Store) -> Self {
+        Self {
+            shared,
+            store,
+            looked: None,
+        }
+    }
+
+    /// Records an event of a case with its picture; when this returns, both are on the disk.
+    ///
+    /// # Errors
+    /// As [`Store::record`]; nothing is recorded then.
+    pub fn record(
+        &mut self,
+        case: &CaseId,
+        event: &CaseEvent,
+        pictures: &[(&str, &[u8])],
+    ) -> Result<Acknowledged, StoreError> {
+        let json = serde_json::to_string(event).expect("numbers that were checked, and words");
+        let who = event.who().map_or(STATION, |who| who.as_str());
+        let entry = entry(&self.shared, who, event.kind(), &json);
+        let started = Instant::now();
+        let outcome = self.store.record(case, entry, pictures);
+        self.done(started, outcome)
+    }
+
+    /// Records something of no case.
+    ///
+    /// # Errors
+    /// As [`Store::record_station`]; nothing is recorded then.
+    pub fn record_station(
+        &mut self,
+        kind: &'static str,
+        value: &Value,
+    ) -> Result<Acknowledged, StoreError> {
+        let json = value.to_string();
+        let started = Instant::now();
+        let outcome = self
+            .store
+            .record_station(entry(&self.shared, STATION, kind, &json));
+        self.done(started, outcome)
+    }
+
+    fn done(
+        &self,
+        started: Instant,
+        outcome: Result<Acknowledged, StoreError>,
+    ) -> Result<Acknowledged, StoreError> {
+        let numbers = &self.shared.numbers;
+        numbers.stages.store.add(started.elapsed());
+        let count = match &outcome {
+            Ok(_) => &numbers.records,
+            Err(_) => &numbers.refused,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Last hash of a case's chain: what a signature signs.
+    pub fn head(&self, case: &CaseId) -> Option<Sha256> {
+        let all = self.store.cases();
+        let summary = all.into_iter().find(|it| it.case == *case)?;
+        Sha256::try_from(summary.head.hash).ok()
+    }
+
+    /// What is wrong with a case's chain.
+    pub fn flaw(&self, case: &CaseId) -> Option<Flaw> {
+        let all = self.store.cases();
+        all.into_iter().find(|it| it.case == *case)?.flaw
+    }
+
+    /// What is wrong with the station's chain.
+    pub fn station_flaw(&self) -> Option<&Flaw> {
+        self.store.station_flaw()
+    }
+
+    /// Why nothing can be recorded, if so.
+    pub fn read_only(&self) -> Option<&str> {
+        self.store.read_only()
+    }
+
+    /// Cases that are not signed.
+    pub fn unfinished(&self) -> Vec<CaseId> {
+        let all = self.store.cases().into_iter();
+        let open = all.filter(|it| !it.head.signed && it.head.entries > 0);
+        open.map(|it| it.case).collect()
+    }
+
+    /// A case, read back.
+    ///
+    /// # Errors
+    /// As [`Store::history`].
+    pub fn history(&self, case: &CaseId) -> Result<History, StoreError> {
+        self.store.history(case)
+    }
+
+    /// A recorded picture.
+    ///
+    /// # Errors
+    /// As [`Store::picture`].
+    pub fn picture(&self, case: &CaseId, name: &str) -> Result<Vec<u8>, StoreError> {
+        self.store.picture(case, name)
+    }
+
+    /// Tells the metrics what is left on the disk, now and then.
+    pub fn look_at_room(&mut self) {
+        let now = self.shared.clock.since_start();
+        let early = |at| now.saturating_sub(at) < LOOK_EVERY;
+        if self.looked.is_some_and(early) {
+            return;
+        }
+        self.looked = Some(now);
+        // A disk that does not say shows itself with the next record.
+        if let Ok(free) = self.store.free() {
+            self.shared.numbers.set_free(free);
+        }
+    }
+}
+
+fn entry<'a>(shared: &Shared, who: &'a str, kind: &'a str, json: &'a str) -> Entry<'a> {
+    let moment = shared.clock.moment();
+    Entry {
+        who,
+        kind,
+        json,
+        boot: moment.boot.start(),
+        wall: moment.wall,
+    }
+}
+
+/// Whether the disk is at fault, so that it can be tried again.
+pub fn is_disk(error: &StoreError) -> bool {
+    error.exit_code() == exit::DISK
+}

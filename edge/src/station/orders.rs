@@ -1,0 +1,319 @@
+//! What people ask through the page, as events of the case.
+
+use serde_json::json;
+use shared::attribute::AttributeId;
+
+use crate::case::decision::Label;
+use crate::case::event::{CaseEvent, CaseOpened, Target};
+use crate::case::state::{CaseState, Phase};
+use crate::case::text::{CaseId, Text, TextError};
+use crate::install::InstallError;
+use crate::log::Level;
+use crate::service::command::{Command, Done, Refusal};
+use crate::store::StoreError;
+
+use super::desk::{Desk, NO_SCALE, OpenCase, no_case, refusal};
+use super::settings::Scale;
+
+/// Who acts where the page does not say.
+const OPERATOR: &str = "operator";
+
+/// What a case is opened with.
+pub(super) struct NewCase {
+    /// Its name; made when there is none.
+    pub id: Option<CaseId>,
+    pub patient: Option<Text>,
+    pub specimen: Option<Text>,
+    pub stain: Option<Text>,
+    pub target: Option<Target>,
+    pub who: Text,
+}
+
+impl Desk {
+    /// Follows a command of the page.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then.
+    pub(super) fn follow(&mut self, command: &Command) -> Result<Done, Refusal> {
+        let message = match command {
+            Command::NewCase { .. } => self.new_case(command)?,
+            Command::AcceptScale { who } => self.accept_scale(text(who)?)?,
+            Command::Sign { who } => self.sign(text(who)?)?,
+            Command::Amend { reason, who } => self.amend(text(reason)?, text(who)?)?,
+            _ => {
+                let case = self.case.as_ref().ok_or_else(no_case)?;
+                let event = event(command, &case.state)?;
+                self.act(event, &[])?;
+                "recorded".to_owned()
+            }
+        };
+        Ok(Done {
+            case: self.case.as_ref().map(|case| case.id.to_string()),
+            message,
+        })
+    }
+
+    fn new_case(&mut self, command: &Command) -> Result<String, Refusal> {
+        let Command::NewCase {
+            patient,
+            specimen,
+            stain,
+            target,
+            case,
+            who,
+        } = command
+        else {
+            return Err(no_case());
+        };
+        let target = target.map(Target::try_from).transpose();
+        let id = case.as_deref().map(CaseId::try_from).transpose();
+        let new = NewCase {
+            id: id.map_err(invalid)?,
+            patient: Some(text(patient)?),
+            specimen: Some(text(specimen)?),
+            stain: Some(text(stain)?),
+            target: target.map_err(|error| Refusal::Invalid(error.to_string()))?,
+            who: text(who.as_deref().unwrap_or(OPERATOR))?,
+        };
+        self.open(new)?;
+        Ok("the case is open".to_owned())
+    }
+
+    /// Opens a case; the model is held from before its first record on.
+    pub(super) fn open(&mut self, new: NewCase) -> Result<(), Refusal> {
+        if let Some(case) = &self.case
+            && case.state.phase() != Phase::Signed
+        {
+            let (id, phase) = (&case.id, case.state.phase());
+            let words = format!("case {id} is open ({phase}), expected it to be signed");
+            return Err(Refusal::NotNow(words));
+        }
+        if self.settings.scale == Scale::Missing {
+            return Err(Refusal::NotNow(NO_SCALE.to_owned()));
+        }
+        let id = new.id.unwrap_or_else(|| self.made_name());
+        let software = format!("leuko-edge {}", env!("CARGO_PKG_VERSION"));
+        let opened = CaseOpened {
+            case: id.clone(),
+            patient: new.patient,
+            specimen: new.specimen,
+            stain: new.stain,
+            target: new.target.unwrap_or(self.settings.target),
+            model: self.settings.model.clone(),
+            rules: self.settings.rules.clone(),
+            calibration: self.settings.scale.id().cloned(),
+            software: Text::try_from(software).expect("a short line"),
+            who: new.who,
+        };
+        let state = CaseState::open(opened.clone()).map_err(|it| refusal(&it))?;
+        let running = self.settings.model.sha256.as_str();
+        self.models.hold(id.as_str(), running).map_err(of_models)?;
+        let event = CaseEvent::CaseOpened(Box::new(opened));
+        match self.ledger.record(&id, &event, &[]) {
+            Ok(_) => {}
+            Err(error) => {
+                self.release();
+                return Err(match &error {
+                    // The case is not there, and the record as good as before.
+                    StoreError::Taken { .. } => Refusal::NotNow(error.to_string()),
+                    StoreError::Floor { .. } => Refusal::Disk(error.to_string()),
+                    _ => self.failed(&error),
+                });
+            }
+        }
+        self.opened += 1;
+        let fields = json!({ "case": id.as_str(), "target": state.goal() });
+        self.shared.say(Level::Info, "case_opened", fields);
+        self.case = Some(OpenCase { id, state });
+        self.begin_slide();
+        Ok(())
+    }
+
+    /// Unique on the station: starts of the program are counted.
+    fn made_name(&self) -> CaseId {
+        let start = self.shared.clock.boot().start();
+        let name = format!("C{start:05}-{:02}", self.opened + 1);
+        CaseId::try_from(name).expect("letters, digits and a hyphen")
+    }
+
+    fn sign(&mut self, who: Text) -> Result<String, Refusal> {
+        let case = self.case.as_ref().ok_or_else(no_case)?;
+        let head = self.ledger.head(&case.id).ok_or_else(no_case)?;
+        let event = CaseEvent::Signed {
+            who,
+            white_cells: case.state.white_cells(),
+            sufficiency: case.state.sufficiency(),
+            head,
+        };
+        self.act(event, &[])?;
+        self.release();
+        Ok("signed".to_owned())
+    }
+
+    fn amend(&mut self, reason: Text, who: Text) -> Result<String, Refusal> {
+        let case = self.case.as_ref().ok_or_else(no_case)?;
+        let event = CaseEvent::Amended { reason, who };
+        case.state.check(&event).map_err(|it| refusal(&it))?;
+        let running = self.settings.model.sha256.as_str();
+        let id = case.id.as_str();
+        self.models.hold(id, running).map_err(of_models)?;
+        if let Err(refusal) = self.act(event, &[]) {
+            self.release();
+            return Err(refusal);
+        }
+        Ok("open again".to_owned())
+    }
+
+    /// Another model may be installed from now on.
+    fn release(&mut self) {
+        if let Err(error) = self.models.release() {
+            let fields = json!({ "problem": error.to_string() });
+            self.shared.say(Level::Warning, "model_held", fields);
+        }
+    }
+
+    /// The scale holds for the present size of the pictures, and for the open case.
+    fn accept_scale(&mut self, who: Text) -> Result<String, Refusal> {
+        if self.settings.scale == Scale::Missing {
+            return Err(Refusal::NotNow(NO_SCALE.to_owned()));
+        }
+        let changed = self.shared.source().size_changed;
+        let after = self.settings.scale.id().cloned();
+        let of_case = self.case.as_ref().map(|it| it.state.calibration().cloned());
+        let before = of_case.filter(|before| *before != after);
+        if changed.is_none() && before.is_none() {
+            let words = "neither the size of the pictures nor the scale has changed";
+            return Err(Refusal::NotNow(words.to_owned()));
+        }
+        if let Some(before) = before {
+            let who = who.clone();
+            self.act(CaseEvent::CalibrationChanged { before, after, who }, &[])?;
+        }
+        if let Some(changed) = changed {
+            let fields = json!({ "who": who.as_str(), "change": changed });
+            self.record_station("size_accepted", fields.clone());
+            self.shared.say(Level::Info, "size_accepted", fields);
+            let accept = &self.shared.accept_size;
+            accept.store(true, std::sync::atomic::Ordering::Release);
+            self.begin_slide();
+        }
+        Ok("accepted".to_owned())
+    }
+}
+
+/// The event of a command that needs nothing but the case.
+fn event(command: &Command, case: &CaseState) -> Result<CaseEvent, Refusal> {
+    Ok(match command {
+        Command::NewField => CaseEvent::NewFieldByHand {
+            who: text(OPERATOR)?,
+        },
+        Command::BeginReview { who } => CaseEvent::ReviewBegun {
+            white_cells: case.white_cells(),
+            sufficiency: case.sufficiency(),
+            who: text(who)?,
+        },
+        Command::ResumeScanning { goal, who } => CaseEvent::ScanningResumed {
+            goal: *goal,
+            who: text(who)?,
+        },
+        Command::Reclassify { cell, class, who } => {
+            let cell = number(*cell, case)?;
+            CaseEvent::CellReclassified {
+                cell,
+                before: case.cells()[cell as usize].label(),
+                after: label(class.as_deref(), case)?,
+                who: text(who)?,
+            }
+        }
+        Command::Confirm { cells, class, who } => {
+            let cells = cells.iter().map(|&cell| number(cell, case));
+            CaseEvent::CellsConfirmed {
+                cells: cells.collect::<Result<_, _>>()?,
+                label: label(class.as_deref(), case)?,
+                who: text(who)?,
+            }
+        }
+        Command::SetAttribute {
+            cell,
+            attribute,
+            value,
+            who,
+        } => attribute_changed(*cell, attribute, value.as_deref(), who, case)?,
+        Command::RemoveCell { cell, who } => CaseEvent::CellRemoved {
+            cell: number(*cell, case)?,
+            who: text(who)?,
+        },
+        Command::RestoreCell { cell, who } => CaseEvent::CellRestored {
+            cell: number(*cell, case)?,
+            who: text(who)?,
+        },
+        Command::Note { text: remark, who } => CaseEvent::NoteAdded {
+            text: text(remark)?,
+            who: text(who)?,
+        },
+        Command::NewCase { .. }
+        | Command::AcceptScale { .. }
+        | Command::Sign { .. }
+        | Command::Amend { .. } => unreachable!("followed by `Desk::follow`"),
+    })
+}
+
+fn attribute_changed(
+    cell: u64,
+    attribute: &str,
+    value: Option<&str>,
+    who: &str,
+    case: &CaseState,
+) -> Result<CaseEvent, Refusal> {
+    let cell = number(cell, case)?;
+    let schema = &case.opened().model.attributes;
+    let unknown = |what, name| Refusal::NotFound(format!("{what} {name:?}: not of this model"));
+    let found = schema.find(attribute);
+    let (id, known): (AttributeId, _) = found.ok_or_else(|| unknown("attribute", attribute))?;
+    let after = value.map(|name| {
+        let value = known.find(name);
+        value.ok_or_else(|| unknown("value", name))
+    });
+    Ok(CaseEvent::AttributeChanged {
+        cell,
+        attribute: id.index() as u8,
+        before: case.cells()[cell as usize].attributes[id.index()],
+        after: after.transpose()?.map(|value| value.index() as u8),
+        who: text(who)?,
+    })
+}
+
+fn number(cell: u64, case: &CaseState) -> Result<u32, Refusal> {
+    let below = case.cells().len();
+    match u32::try_from(cell) {
+        Ok(number) if (number as usize) < below => Ok(number),
+        _ => Err(Refusal::NotFound(format!(
+            "cell {cell}, expected below {below}"
+        ))),
+    }
+}
+
+fn label(class: Option<&str>, case: &CaseState) -> Result<Label, Refusal> {
+    let Some(name) = class else {
+        return Ok(Label::Unidentified);
+    };
+    let class = case.opened().model.classes.find(name);
+    class
+        .map(Label::Class)
+        .ok_or_else(|| Refusal::NotFound(format!("class {name:?}: not of this model")))
+}
+
+fn text(text: &str) -> Result<Text, Refusal> {
+    Text::try_from(text).map_err(invalid)
+}
+
+fn invalid(error: TextError) -> Refusal {
+    Refusal::Invalid(error.to_string())
+}
+
+fn of_models(error: InstallError) -> Refusal {
+    match error {
+        InstallError::Output(error) => Refusal::Disk(error.to_string()),
+        other => Refusal::NotNow(other.to_string()),
+    }
+}

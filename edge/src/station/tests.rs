@@ -1,0 +1,229 @@
+//! What the desk decides, without threads, pictures or a page.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use shared::geometry::Size;
+use tempfile::TempDir;
+
+use super::desk::{Desk, DeskParts};
+use super::ledger::Ledger;
+use super::numbers::Numbers;
+use super::plan::{Plan, Posted};
+use super::resume::{Resumed, unfinished};
+use super::settings::{CaseSettings, thresholds};
+use super::shared::{Shared, SourceSeen};
+use crate::case::text::Sha256;
+use crate::clock::{BootId, Clock};
+use crate::config::{HealthConfig, StationConfig};
+use crate::fixture::{TINY, detector};
+use crate::install::Models;
+use crate::log::Log;
+use crate::model::ModelFile;
+use crate::service::StationView;
+use crate::service::command::{Command, Refusal};
+use crate::source::life::SizeChanged;
+use crate::store::{Floor, Store};
+
+const SCALE: &str = "calibration.um_per_pixel = 0.08";
+
+fn settings(text: &str) -> CaseSettings {
+    let config = StationConfig::parse(text).unwrap();
+    let contract = detector(TINY).contract().clone();
+    let score = thresholds(&config.thresholds, &contract).score;
+    // The model that runs is the one that is installed: the built-in one.
+    let model = ModelFile::embedded();
+    CaseSettings::new(&config, &contract, model.sha256(), score).unwrap()
+}
+
+fn desk(root: &Path, text: &str) -> Desk {
+    let (store, _) = Store::open(root).unwrap();
+    let nothing = Floor {
+        bytes: 0,
+        inodes: 0,
+    };
+    let store = store.with_floor(nothing);
+    let view = StationView::new(HealthConfig::default(), Box::new(|_| {}));
+    let shared = Arc::new(Shared::new(
+        Clock::new(BootId::new(1, 7)),
+        Arc::new(Log::to_stream(Box::new(std::io::sink()), 1000)),
+        Arc::new(view),
+        Arc::new(Numbers::default()),
+        Posted::new(Plan::idle(0, "starting")),
+    ));
+    let ledger = Ledger::new(Arc::clone(&shared), store);
+    let models = Models::of(root);
+    let Resumed {
+        case,
+        problem,
+        banners,
+    } = unfinished(&ledger, &models);
+    Desk::new(DeskParts {
+        shared,
+        ledger,
+        models,
+        settings: settings(text),
+        case,
+        problem,
+        banners,
+        keep: None,
+    })
+}
+
+fn new_case(case: Option<&str>) -> Command {
+    Command::NewCase {
+        patient: "P".to_owned(),
+        specimen: "S".to_owned(),
+        stain: "MGG".to_owned(),
+        target: None,
+        case: case.map(str::to_owned),
+        who: None,
+    }
+}
+
+fn accept() -> Command {
+    Command::AcceptScale {
+        who: "A".to_owned(),
+    }
+}
+
+fn refused(desk: &mut Desk, command: &Command) -> String {
+    match desk.follow(command) {
+        Err(Refusal::NotNow(words)) => words,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn without_a_scale_no_case_is_opened_unless_that_is_told() {
+    let folder = TempDir::new().unwrap();
+    let mut first = desk(folder.path(), "");
+    assert_eq!(first.why_not().as_deref(), Some("no case is open"));
+    let words = refused(&mut first, &new_case(None));
+    assert!(words.starts_with("no scale is known"), "{words}");
+    assert_eq!(Models::of(folder.path()).open_case().unwrap(), None);
+    drop(first);
+    let mut told = desk(folder.path(), "calibration.count_without_scale = true");
+    let done = told.follow(&new_case(None)).unwrap();
+    assert_eq!(done.case.as_deref(), Some("C00007-01"));
+    assert_eq!(told.why_not(), None);
+}
+
+#[test]
+fn another_scale_or_size_stops_the_count_until_it_is_accepted() {
+    let folder = TempDir::new().unwrap();
+    let mut first = desk(folder.path(), SCALE);
+    first.follow(&new_case(Some("A"))).unwrap();
+    let words = refused(&mut first, &accept());
+    assert!(words.starts_with("neither the size"), "{words}");
+    let mut known = 0;
+    let slide = first.shared.plan.newer(&mut known).unwrap().slide;
+    first.shared.set_source(SourceSeen {
+        size_changed: Some(SizeChanged {
+            before: Size::new(640, 480),
+            after: Size::new(320, 240),
+        }),
+        ..SourceSeen::default()
+    });
+    first.follow(&accept()).unwrap();
+    assert!(first.shared.accept_size.load(Ordering::Acquire));
+    let plan = first.shared.plan.newer(&mut known).unwrap();
+    assert_eq!(
+        plan.slide,
+        slide + 1,
+        "places in other pixels are no places"
+    );
+    drop(first);
+
+    let mut second = desk(folder.path(), "calibration.um_per_pixel = 0.1");
+    let words = second.why_not().unwrap();
+    assert!(words.contains("configuration-0.08-um-per-px"), "{words}");
+    second.follow(&accept()).unwrap();
+    assert_eq!(second.why_not(), None);
+    drop(second);
+    let third = desk(folder.path(), SCALE);
+    let words = third.why_not().unwrap();
+    assert!(
+        words.starts_with("the case has the calibration configuration-0.1-"),
+        "{words}"
+    );
+}
+
+#[test]
+fn a_case_goes_on_with_its_own_model_only_and_holds_it() {
+    let folder = TempDir::new().unwrap();
+    let mut first = desk(folder.path(), SCALE);
+    first.follow(&new_case(Some("A"))).unwrap();
+    let words = refused(&mut first, &new_case(Some("B")));
+    assert!(words.starts_with("case A is open (scanning)"), "{words}");
+    drop(first);
+    // A crash between the two: held for a case that was never recorded.
+    let models = Models::of(folder.path());
+    std::fs::write(folder.path().join("model/case"), "NEVER").unwrap();
+    let mut second = desk(folder.path(), SCALE);
+    assert_eq!(models.open_case().unwrap().as_deref(), Some("A"));
+    assert_eq!(second.why_not(), None);
+    second.settings.model.sha256 = Sha256::try_from("0".repeat(64)).unwrap();
+    let words = second.why_not().unwrap();
+    assert!(
+        words.ends_with("no case is counted by two models"),
+        "{words}"
+    );
+}
+
+#[test]
+fn what_does_not_fit_the_case_is_refused_and_not_recorded() {
+    let folder = TempDir::new().unwrap();
+    let mut desk = desk(folder.path(), SCALE);
+    let who = || "A".to_owned();
+    let note = Command::Note {
+        text: "seen".to_owned(),
+        who: who(),
+    };
+    assert_eq!(refused(&mut desk, &note), "no case is open");
+    desk.follow(&new_case(Some("A"))).unwrap();
+    let cell = Command::RemoveCell {
+        cell: 3,
+        who: who(),
+    };
+    let words = desk.follow(&cell).unwrap_err();
+    assert_eq!(
+        words,
+        Refusal::NotFound("cell 3, expected below 0".to_owned())
+    );
+    let long = Command::Note {
+        text: "x".repeat(500),
+        who: who(),
+    };
+    let words = desk.follow(&long).unwrap_err().to_string();
+    assert_eq!(words, "text of 500 bytes, expected at most 400");
+    let sign = Command::Sign { who: who() };
+    let words = refused(&mut desk, &sign);
+    assert!(
+        words.starts_with("signed while the case is scanning"),
+        "{words}"
+    );
+    desk.follow(&note).unwrap();
+    desk.follow(&Command::BeginReview { who: who() }).unwrap();
+    desk.follow(&sign).unwrap();
+    assert_eq!(Models::of(folder.path()).open_case().unwrap(), None);
+    let amend = Command::Amend {
+        reason: "another slide".to_owned(),
+        who: who(),
+    };
+    desk.follow(&amend).unwrap();
+    let models = Models::of(folder.path());
+    assert_eq!(models.open_case().unwrap().as_deref(), Some("A"));
+    let case = desk.case.as_ref().unwrap().id.clone();
+    let kinds = desk.ledger.history(&case).unwrap().records.into_iter();
+    let kinds: Vec<String> = kinds.map(|it| it.kind).collect();
+    let expected = [
+        "case_opened",
+        "note_added",
+        "review_begun",
+        "signed",
+        "amended",
+    ];
+    assert_eq!(kinds, expected);
+}
