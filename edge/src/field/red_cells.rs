@@ -65,6 +65,10 @@ pub struct RedCellScale {
     pub height_px: f32,
     /// Half of the cells' diameters differ from the median by less than this part of it.
     pub spread: f32,
+    /// The same of their heights.
+    pub height_spread: f32,
+    /// The same of their widths over their heights.
+    pub squeeze_spread: f32,
     /// Red cells it stands on.
     pub cells: usize,
     /// Round blobs of another size, set aside.
@@ -177,16 +181,18 @@ impl RedCells {
         }
         let width_px = median(cells.iter().map(|blob| blob.width));
         let height_px = median(cells.iter().map(|blob| blob.height));
+        let ratio = |blob: &Blob| blob.width / blob.height;
+        let height_spread = spread(cells.iter().map(|blob| blob.height / height_px));
+        let ratio_px = median(cells.iter().map(ratio));
+        let squeeze_spread = spread(cells.iter().map(|blob| ratio(blob) / ratio_px));
         Ok(RedCellScale {
             um_per_px: RED_CELL_UM / height_px,
             squeeze: width_px / height_px,
             width_px,
             height_px,
-            spread: median(
-                cells
-                    .iter()
-                    .map(|blob| (blob.diameter() / centre - 1.0).abs()),
-            ),
+            spread: spread(cells.iter().map(|blob| blob.diameter() / centre)),
+            height_spread,
+            squeeze_spread,
             cells: cells.len(),
             set_aside: self.blobs.len() - cells.len(),
             fields: self.fields,
@@ -298,6 +304,11 @@ fn median(values: impl Iterator<Item = f32>) -> f32 {
     let mut values: Vec<f32> = values.collect();
     values.sort_by(f32::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Median difference from 1.
+fn spread(parts: impl Iterator<Item = f32>) -> f32 {
+    median(parts.map(|part| (part - 1.0).abs()))
 }
 
 /// The diameter at which half of the sum of diameters is reached: the many specks weigh little, the
