@@ -256,7 +256,7 @@ fn red_cells(
     let mut fields = Fields::new(frames, gate)?;
     let mut cells = RedCells::default();
     let (begin, within) = (Instant::now(), Duration::from_secs(args.within_s.into()));
-    let (mut enough, mut number) = (false, 0);
+    let (mut enough, mut number, mut round) = (false, 0, 0);
     while !enough && begin.elapsed() < within {
         let Some((view, compressed_bytes)) = frames.next()? else {
             break;
@@ -265,10 +265,12 @@ fn red_cells(
             continue;
         };
         number += 1;
-        cells.add(field);
-        let found = cells.scale().map_or(0, |scale| scale.cells);
-        eprintln!("field {number}: {found} of {} red cells", args.cells);
-        enough = found >= args.cells as usize;
+        round += cells.add(field);
+        // Which of the round things are red cells is known once there are some.
+        let found = cells.scale().map(|scale| scale.cells);
+        let so_far = found.unwrap_or(round);
+        eprintln!("field {number}: {so_far} of {} red cells", args.cells);
+        enough = found.is_ok_and(|cells| cells >= args.cells as usize);
     }
     if let Some(why) = fields.why.filter(|_| number == 0) {
         eprintln!("no field was measured, the last because: {why}");
@@ -347,8 +349,17 @@ fn begin(before: Option<&Calibration>, mark: Mark, made: Moment) -> Content {
             ..Content::new(mark, made)
         },
         Some(mismatch) => {
-            let why = mismatch.banner().unwrap_or_default();
-            eprintln!("{} begins anew: {why}", before.id());
+            if let Standing::Mismatch {
+                what,
+                expected,
+                found,
+            } = mismatch
+            {
+                eprintln!(
+                    "begins anew: {} is for {what} {expected}, this is {found}",
+                    before.id()
+                );
+            }
             Content::new(mark, made)
         }
     }

@@ -119,13 +119,18 @@ impl RedCells {
     /// Looks for cells in a field and says how many round ones lie alone in it.
     pub fn add(&mut self, reduced: &Reduced) -> usize {
         self.fields += 1;
-        let split = otsu::split(reduced.rgb().iter().map(|pixel| pixel[1]));
+        let mut histogram = [0_u32; 256];
+        for pixel in reduced.rgb() {
+            histogram[usize::from(pixel[1])] += 1;
+        }
+        let split = otsu::split_histogram(&histogram);
         let Some(split) = split.filter(|split| split.contrast() >= CONTRAST_MIN) else {
             self.without_contrast += 1;
             return 0;
         };
         self.labels.clear();
-        let mark = |pixel: &[u8; 3]| u32::from(pixel[1] <= split.threshold);
+        let threshold = red_threshold(&histogram, &split);
+        let mark = |pixel: &[u8; 3]| u32::from(pixel[1] <= threshold);
         self.labels.extend(reduced.rgb().iter().map(mark));
         let (mut found, mut label) = (0, 1);
         for start in 0..self.labels.len() {
@@ -297,6 +302,20 @@ impl RedCells {
             tilt: (cov / (var_x * var_y).sqrt()) as f32,
         })
     }
+}
+
+/// Half-way from the background to what most dark pixels are: the few very dark ones of white cells'
+/// nuclei would draw the split towards them, and the edges of red cells inwards.
+fn red_threshold(histogram: &[u32; 256], split: &otsu::Split) -> u8 {
+    let dark = &histogram[..=usize::from(split.threshold)];
+    let half = dark.iter().map(|&count| u64::from(count)).sum::<u64>() / 2;
+    let mut sum = 0;
+    let median = dark.iter().position(|&count| {
+        sum += u64::from(count);
+        sum > half
+    });
+    let median = median.map_or(split.dark, |value| value as f32);
+    ((split.bright + median) / 2.0) as u8
 }
 
 /// Middle value of a non-empty list.

@@ -16,7 +16,7 @@ use crate::picture::{self, Picture};
 fn cells_of(spec: &FieldSpec, wanted: usize) -> RedCells {
     let mut cells = RedCells::default();
     let mut reduced = Reduced::new(spec.size).unwrap();
-    for field in 0..400 {
+    for field in 0..100 {
         let stage = StagePosition {
             x_um: 300.0 * field as f32,
             y_um: 0.0,
@@ -110,7 +110,7 @@ fn too_few_cells_and_cells_of_any_size_give_no_scale() {
     let refused = measure(&cells, RED_CELL_UM).unwrap_err();
     assert!(matches!(refused, MeasureError::Spread { .. }), "{refused}");
     let words = refused.to_string();
-    assert!(words.contains("expected at most 14 %"), "{words}");
+    assert!(words.contains("expected at most 17 %"), "{words}");
 }
 
 fn blank_of(pictures: &[Picture]) -> Result<BlankMeasure, BlankError> {
@@ -158,12 +158,9 @@ fn a_blank_field_is_taken_with_its_colour_under_any_lamp() {
                 "{name}: {gain}, {expected}"
             );
         }
-        let even = 1.0 - gradient..=1.0;
-        assert!(
-            even.contains(&found.evenness) || gradient > 0.5,
-            "{name}: {}",
-            found.evenness
-        );
+        // The slope alone takes half of the gradient at either side.
+        let even = 1.0 - 2.0 * gradient - 0.03..=1.0 - gradient / 2.0;
+        assert!(even.contains(&found.evenness), "{name}: {}", found.evenness);
         // The station divides by it: what was uneven is even.
         let mut reduced = Reduced::new(spec.size).unwrap();
         let kept = Picture::new(found.rgb, found.size).unwrap();
