@@ -35,6 +35,10 @@ pub enum Command {
     /// Exchanges the station's model
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Measures how large a pixel is and what a blank field looks like, with the configured source
+    Calibrate(crate::calibrate::command::Calibrate),
+    /// Lists the cameras with what they offer, for the configuration
+    Cameras(crate::cameras::Cameras),
 }
 
 /// Which model, and how it runs.

@@ -43,6 +43,8 @@ pub fn run(cli: Cli, print: &mut dyn Write) -> Result<(), Failure> {
         Command::Run(args) => run_station(&args),
         Command::Config(args) => run_config(&args, print),
         Command::Model(command) => run_model(&command, print),
+        Command::Calibrate(args) => crate::calibrate::command::run(&args, print),
+        Command::Cameras(args) => crate::cameras::run(&args, print),
     }
 }
 
@@ -234,7 +236,7 @@ fn run_model(command: &ModelCommand, print: &mut dyn Write) -> Result<(), Failur
     )?)
 }
 
-fn config_of(station: &StationChoice) -> Result<StationConfig, Failure> {
+pub(crate) fn config_of(station: &StationChoice) -> Result<StationConfig, Failure> {
     let file = station.config.as_deref();
     file.map_or_else(|| Ok(StationConfig::default()), read_config)
 }

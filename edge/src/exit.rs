@@ -4,6 +4,8 @@ use std::io;
 
 use crate::atomic::OutputError;
 use crate::bench::BenchError;
+use crate::calibrate::CalibrateError;
+use crate::cameras::CamerasError;
 use crate::cli::ThresholdError;
 use crate::config::ConfigError;
 use crate::detector::DetectError;
@@ -56,6 +58,12 @@ pub enum Failure {
     /// Ended by Ctrl-C, everything in order; the log says so.
     #[error("interrupted")]
     Interrupted,
+    /// Nothing was calibrated.
+    #[error(transparent)]
+    Calibrate(#[from] CalibrateError),
+    /// No camera can be listed.
+    #[error(transparent)]
+    Cameras(#[from] CamerasError),
     /// The self-test's answer is no; it was printed.
     #[error("the model does not find here what it found where it was exported")]
     Parity,
@@ -80,6 +88,8 @@ pub const USAGE: u8 = 2;
 pub const BAD_DATA: u8 = 3;
 /// A model that is broken, foreign, or does not do what it did.
 pub const BAD_MODEL: u8 = 4;
+/// A camera that is missing, in use, silent or refuses.
+pub const DEVICE: u8 = 5;
 /// A disk that is full, read-only or gone.
 pub const DISK: u8 = 6;
 /// Ended by Ctrl-C.
@@ -96,6 +106,8 @@ impl Failure {
             Self::Model(_) | Self::Detect(_) | Self::Parity => BAD_MODEL,
             Self::Config { .. } => BAD_DATA,
             Self::Install(error) => install_code(error),
+            Self::Calibrate(error) => error.code(),
+            Self::Cameras(error) => error.code(),
             Self::Replay(error) => match error {
                 ReplayError::Source(_) => BAD_DATA,
                 ReplayError::Output(OutputError { .. }) => DISK,

@@ -7,6 +7,8 @@
 pub mod annotated;
 pub mod atomic;
 pub mod bench;
+pub mod calibrate;
+pub mod cameras;
 pub mod case;
 pub mod check;
 pub mod cli;

@@ -57,8 +57,9 @@ const GAIN: i32 = 77;
 type Outcome = Result<(), String>;
 type Scenario = (&'static str, fn(Instant) -> Outcome);
 
-const SCENARIOS: [Scenario; 20] = [
+const SCENARIOS: [Scenario; 21] = [
     ("no-camera", source::no_camera),
+    ("offers", source::offered),
     ("formats", source::formats),
     ("refused-format", source::refused_format),
     ("refused-size", source::refused_size),

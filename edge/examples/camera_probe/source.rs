@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use edge::frame::Frame;
-use edge::source::camera::{Camera, CameraChoice, cameras, choose};
+use edge::source::camera::{Camera, CameraChoice, cameras, choose, offers};
 use edge::source::{DamageReason, FrameSource, PixelFormat, Received, SourceCounters};
 use shared::geometry::Size;
 
@@ -141,6 +141,42 @@ pub fn busy(start: Instant) -> Outcome {
     let expected = "camera /dev/video0: in use by another program".to_owned();
     same("second open", Some(expected), second)?;
     whole(&mut first, &mut Frame::new())
+}
+
+/// What `leuko-edge cameras` lists, also while another program streams from the camera.
+pub fn offered(start: Instant) -> Outcome {
+    let streaming = open(start)?;
+    let found = offers();
+    same("closed nodes", 0, found.closed.len())?;
+    let [camera] = &found.cameras[..] else {
+        return Err(format!("cameras: expected one, found {found:?}"));
+    };
+    same("node", NODE, camera.node.as_str())?;
+    println!("{camera}");
+    let yuyv = camera
+        .formats
+        .iter()
+        .find(|it| it.config.as_deref() == Some("yuyv"));
+    let yuyv = yuyv.ok_or_else(|| format!("formats: no YUYV in {:?}", camera.formats))?;
+    let size = yuyv
+        .sizes
+        .iter()
+        .find(|it| it.size == SIZE && it.to.is_none());
+    let size = size.ok_or_else(|| format!("sizes: no {SIZE} in {:?}", yuyv.sizes))?;
+    ensure(size.fps.contains(&FPS), || {
+        format!("rates of {SIZE}: expected {FPS} among {:?}", size.fps)
+    })?;
+    let control = |key| {
+        let found = camera.controls.iter().find(|it| it.config == Some(key));
+        found.ok_or_else(|| format!("controls: no {key} in {:?}", camera.controls))
+    };
+    let gain = control("gain")?;
+    same("range of gain", (0, 255), (gain.min, gain.max))?;
+    ensure(camera.controls.iter().any(|it| !it.menu.is_empty()), || {
+        format!("menus: expected one among {:?}", camera.controls)
+    })?;
+    drop(streaming);
+    Ok(())
 }
 
 pub fn control_lock(start: Instant) -> Outcome {

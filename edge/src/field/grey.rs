@@ -20,7 +20,7 @@ const BLACK: u8 = 2;
 const WHITE: u8 = 253;
 
 /// Least brightness of a blank field, everywhere; below, dividing by it makes noise.
-const BLANK_MIN: u8 = 16;
+pub const BLANK_MIN: u8 = 16;
 
 /// A frame in boxes of `factor` x `factor` pixels; what does not fill a box at the right and lower
 /// edge is left out. Its memory is reused from frame to frame.
@@ -110,12 +110,22 @@ impl Reduced {
     /// black frame is no blank field and is not taken; says whether it was.
     pub fn take_for_blank(&mut self) -> bool {
         let rgb = self.rgb.as_chunks::<3>().0;
-        let is_lit = rgb.iter().all(|&colour| luma(colour) >= BLANK_MIN);
-        if is_lit {
-            self.blank.clear();
-            self.blank.extend(rgb.iter().map(|&colour| luma(colour)));
+        take_lit(rgb, &mut self.blank)
+    }
+
+    /// Takes a blank field that was kept, reduced as frames are; says whether it was lit.
+    ///
+    /// # Errors
+    /// When it is not of the reduced size; nothing is changed then.
+    pub fn recall_blank(&mut self, picture: RgbView<'_>) -> Result<bool, FieldError> {
+        if picture.size() != self.size {
+            return Err(FieldError::Blank {
+                expected: self.size,
+                got: picture.size(),
+            });
         }
-        is_lit
+        let rgb = picture.bytes().as_chunks::<3>().0;
+        Ok(take_lit(rgb, &mut self.blank))
     }
 
     fn flatten(&mut self) {
@@ -172,8 +182,18 @@ impl Reduced {
     }
 }
 
+/// Takes the brightness of a picture that is lit everywhere; says whether it is.
+fn take_lit(rgb: &[[u8; 3]], blank: &mut Vec<u8>) -> bool {
+    let is_lit = rgb.iter().all(|&colour| luma(colour) >= BLANK_MIN);
+    if is_lit {
+        blank.clear();
+        blank.extend(rgb.iter().map(|&colour| luma(colour)));
+    }
+    is_lit
+}
+
 /// Brightness of a colour, BT.601 in 256ths.
-fn luma([red, green, blue]: [u8; 3]) -> u8 {
+pub fn luma([red, green, blue]: [u8; 3]) -> u8 {
     let sum = 77 * u32::from(red) + 150 * u32::from(green) + 29 * u32::from(blue);
     ((sum + 128) >> 8) as u8
 }
@@ -231,6 +251,28 @@ mod tests {
             "half of the mean, 150"
         );
         assert_eq!(reduced.rgb()[0], [100; 3], "colour stays as it came");
+        // The same blank field, kept and shown to another.
+        let mut other = Reduced::new(size).unwrap();
+        let kept = frame(100);
+        assert!(
+            other
+                .recall_blank(RgbView::new(&kept, size).unwrap())
+                .unwrap()
+        );
+        other.fill(RgbView::new(&frame(50), size).unwrap()).unwrap();
+        assert_eq!(other.grey(), reduced.grey());
+        let black = vec![0; kept.len()];
+        assert!(
+            !other
+                .recall_blank(RgbView::new(&black, size).unwrap())
+                .unwrap()
+        );
+        let small = Size::new(48, 64);
+        let refused = other.recall_blank(RgbView::new(&kept, small).unwrap());
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "blank field of 48x64, expected 64x48: kept for frames of another size"
+        );
     }
 
     #[test]

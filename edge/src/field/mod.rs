@@ -52,6 +52,14 @@ pub enum FieldError {
         /// Came.
         got: Size,
     },
+    /// A kept blank field is not that of such frames.
+    #[error("blank field of {got}, expected {expected}: kept for frames of another size")]
+    Blank {
+        /// Of a reduced frame.
+        expected: Size,
+        /// Of what was kept.
+        got: Size,
+    },
     /// A limit is not a number of its range.
     #[error("limit {limit} is {got}, expected 0 to {max}")]
     Limit {
@@ -225,6 +233,15 @@ impl FieldWatch {
     /// compared with what is seen after.
     pub fn take_for_blank(&mut self) -> bool {
         self.reduced.take_for_blank()
+    }
+
+    /// As [`FieldWatch::take_for_blank`], of a blank field that a calibration has kept: a picture of
+    /// the reduced size.
+    ///
+    /// # Errors
+    /// When it was kept for frames of another size.
+    pub fn recall_blank(&mut self, picture: RgbView<'_>) -> Result<bool, FieldError> {
+        self.reduced.recall_blank(picture)
     }
 
     /// The user says that the next field is a new one, far from all others.

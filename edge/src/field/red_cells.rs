@@ -65,6 +65,10 @@ pub struct RedCellScale {
     pub height_px: f32,
     /// Half of the cells' diameters differ from the median by less than this part of it.
     pub spread: f32,
+    /// The same of their heights.
+    pub height_spread: f32,
+    /// The same of their widths over their heights.
+    pub squeeze_spread: f32,
     /// Red cells it stands on.
     pub cells: usize,
     /// Round blobs of another size, set aside.
@@ -115,13 +119,18 @@ impl RedCells {
     /// Looks for cells in a field and says how many round ones lie alone in it.
     pub fn add(&mut self, reduced: &Reduced) -> usize {
         self.fields += 1;
-        let split = otsu::split(reduced.rgb().iter().map(|pixel| pixel[1]));
+        let mut histogram = [0_u32; 256];
+        for pixel in reduced.rgb() {
+            histogram[usize::from(pixel[1])] += 1;
+        }
+        let split = otsu::split_histogram(&histogram);
         let Some(split) = split.filter(|split| split.contrast() >= CONTRAST_MIN) else {
             self.without_contrast += 1;
             return 0;
         };
         self.labels.clear();
-        let mark = |pixel: &[u8; 3]| u32::from(pixel[1] <= split.threshold);
+        let threshold = red_threshold(&histogram, &split);
+        let mark = |pixel: &[u8; 3]| u32::from(pixel[1] <= threshold);
         self.labels.extend(reduced.rgb().iter().map(mark));
         let (mut found, mut label) = (0, 1);
         for start in 0..self.labels.len() {
@@ -177,16 +186,18 @@ impl RedCells {
         }
         let width_px = median(cells.iter().map(|blob| blob.width));
         let height_px = median(cells.iter().map(|blob| blob.height));
+        let ratio = |blob: &Blob| blob.width / blob.height;
+        let height_spread = spread(cells.iter().map(|blob| blob.height / height_px));
+        let ratio_px = median(cells.iter().map(ratio));
+        let squeeze_spread = spread(cells.iter().map(|blob| ratio(blob) / ratio_px));
         Ok(RedCellScale {
             um_per_px: RED_CELL_UM / height_px,
             squeeze: width_px / height_px,
             width_px,
             height_px,
-            spread: median(
-                cells
-                    .iter()
-                    .map(|blob| (blob.diameter() / centre - 1.0).abs()),
-            ),
+            spread: spread(cells.iter().map(|blob| blob.diameter() / centre)),
+            height_spread,
+            squeeze_spread,
             cells: cells.len(),
             set_aside: self.blobs.len() - cells.len(),
             fields: self.fields,
@@ -293,11 +304,30 @@ impl RedCells {
     }
 }
 
+/// Half-way from the background to what most dark pixels are: the few very dark ones of white cells'
+/// nuclei would draw the split towards them, and the edges of red cells inwards.
+fn red_threshold(histogram: &[u32; 256], split: &otsu::Split) -> u8 {
+    let dark = &histogram[..=usize::from(split.threshold)];
+    let half = dark.iter().map(|&count| u64::from(count)).sum::<u64>() / 2;
+    let mut sum = 0;
+    let median = dark.iter().position(|&count| {
+        sum += u64::from(count);
+        sum > half
+    });
+    let median = median.map_or(split.dark, |value| value as f32);
+    ((split.bright + median) / 2.0) as u8
+}
+
 /// Middle value of a non-empty list.
 fn median(values: impl Iterator<Item = f32>) -> f32 {
     let mut values: Vec<f32> = values.collect();
     values.sort_by(f32::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Median difference from 1.
+fn spread(parts: impl Iterator<Item = f32>) -> f32 {
+    median(parts.map(|part| (part - 1.0).abs()))
 }
 
 /// The diameter at which half of the sum of diameters is reached: the many specks weigh little, the

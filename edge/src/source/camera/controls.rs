@@ -57,6 +57,17 @@ impl ControlWishes {
     }
 }
 
+/// The key under `source.camera.controls` that sets a control.
+pub(super) fn config_key(id: u32) -> Option<&'static str> {
+    let wishes = ControlWishes::default().in_order();
+    // Automatics are switched off without being asked for.
+    let settable = wishes.iter().filter(|wish| wish.value.is_none());
+    settable
+        .into_iter()
+        .find(|wish| wish.id == id)
+        .map(|wish| wish.name)
+}
+
 /// The controls of a camera, or of a test.
 pub(super) trait Controls {
     /// Smallest and largest value; `None` when there is no such control.

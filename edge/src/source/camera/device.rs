@@ -14,12 +14,10 @@ use v4l::v4l2::{self, vidioc};
 use super::super::PixelFormat;
 use super::super::SourceError;
 use super::super::decode::{Layout, Matrix, Range};
+use super::offers;
 
 /// Frames of a camera, not of several planes.
 pub(super) const CAPTURE: u32 = sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;
-
-/// Most formats, and sizes of a format, that are asked for: a driver without end is not followed.
-const OFFERS_MAX: u32 = 256;
 
 /// A structure of the kernel for which any bytes are a value.
 ///
@@ -50,6 +48,8 @@ plain! {
     v4l2_queryctrl 68
     v4l2_fmtdesc 64
     v4l2_frmsizeenum 44
+    v4l2_frmivalenum 52
+    v4l2_querymenu 44
 }
 #[cfg(target_pointer_width = "64")]
 plain! {
@@ -185,7 +185,11 @@ impl Device {
         let chosen = Size::new(pix.width, pix.height);
         let fourcc = pix.pixelformat.to_le_bytes();
         if fourcc != format.fourcc() || chosen != size {
-            let found = format!("{} (it offers {})", named(fourcc, chosen), self.offers());
+            let found = format!(
+                "{} (it offers {})",
+                named(fourcc, chosen),
+                offers::in_words(&self.formats())
+            );
             return Err(self.refused("format", named(format.fourcc(), size), found));
         }
         if pix.field != sys::v4l2_field_V4L2_FIELD_NONE {
@@ -221,53 +225,10 @@ impl Device {
         (interval.numerator > 0 && interval.denominator > 0)
             .then(|| interval.denominator as f32 / interval.numerator as f32)
     }
-
-    /// Formats that can be decoded, with their sizes, in words.
-    fn offers(&self) -> String {
-        let formats = (0..OFFERS_MAX).map_while(|index| {
-            let mut found = sys::v4l2_fmtdesc::zero();
-            found.index = index;
-            found.type_ = CAPTURE;
-            self.call(vidioc::VIDIOC_ENUM_FMT, &mut found).ok()?;
-            Some(found.pixelformat)
-        });
-        let words: Vec<String> = formats
-            .filter_map(|format| Some((PixelFormat::from_fourcc(format.to_le_bytes())?, format)))
-            .map(|(name, format)| format!("{name} {}", self.sizes(format)))
-            .collect();
-        if words.is_empty() {
-            "none of YUYV, NV12, GREY and MJPG".to_owned()
-        } else {
-            words.join("; ")
-        }
-    }
-
-    fn sizes(&self, format: u32) -> String {
-        let sizes = (0..OFFERS_MAX).map_while(|index| {
-            let mut found = sys::v4l2_frmsizeenum::zero();
-            found.index = index;
-            found.pixel_format = format;
-            self.call(vidioc::VIDIOC_ENUM_FRAMESIZES, &mut found).ok()?;
-            // SAFETY: which part of the union is filled is told by the type; both are integers.
-            Some(unsafe {
-                if found.type_ == sys::v4l2_frmsizetypes_V4L2_FRMSIZE_TYPE_DISCRETE {
-                    let one = found.__bindgen_anon_1.discrete;
-                    format!("{}x{}", one.width, one.height)
-                } else {
-                    let steps = found.__bindgen_anon_1.stepwise;
-                    format!(
-                        "{}x{} to {}x{}",
-                        steps.min_width, steps.min_height, steps.max_width, steps.max_height
-                    )
-                }
-            })
-        });
-        sizes.collect::<Vec<_>>().join(", ")
-    }
 }
 
 /// Text up to its 0; what is no UTF-8, or would break a line, is replaced.
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0);
     String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())])
         .replace(char::is_control, "\u{fffd}")

@@ -6,6 +6,7 @@
 mod controls;
 mod device;
 mod find;
+mod offers;
 mod stream;
 
 use std::path::Path;
@@ -23,6 +24,7 @@ use crate::frame::Frame;
 
 pub use controls::ControlWishes;
 pub use find::{CameraChoice, CameraFound, Cameras, cameras, choose};
+pub use offers::{CameraOffer, ControlOffer, FormatOffer, MenuItem, Offers, SizeOffer, offers};
 
 use controls::Controls;
 use device::Device;
