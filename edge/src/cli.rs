@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use shared::head::Thresholds;
 
+use crate::keep::KeepCommand;
+
 /// Finds, describes and counts white cells on smear fields.
 ///
 /// Without a command: finds the cells of the built-in demonstration fields.
@@ -33,6 +35,9 @@ pub enum Command {
     /// Exchanges the station's model
     #[command(subcommand)]
     Model(ModelCommand),
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    Keep(KeepCommand),
 }
 
 /// Which model, and how it runs.

@@ -17,6 +17,7 @@ use crate::demo::demo;
 use crate::detector::Detector;
 use crate::exit::Failure;
 use crate::install::Models;
+use crate::keep;
 use crate::layers::layers;
 use crate::model::ModelFile;
 use crate::replay::{ANNOTATED, Paths, Progress, RECORDS, Summary, replay};
@@ -39,6 +40,7 @@ pub fn run(cli: Cli, print: &mut dyn Write) -> Result<(), Failure> {
         Command::Check(args) => run_check(&args, print),
         Command::Config(args) => run_config(&args, print),
         Command::Model(command) => run_model(&command, print),
+        Command::Keep(command) => keep::run(&command, print),
     }
 }
 

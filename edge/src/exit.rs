@@ -8,6 +8,7 @@ use crate::cli::ThresholdError;
 use crate::config::ConfigError;
 use crate::detector::DetectError;
 use crate::install::InstallError;
+use crate::keep::KeepError;
 use crate::model::ModelError;
 use crate::replay::ReplayError;
 
@@ -46,6 +47,9 @@ pub enum Failure {
     /// A model that was not exchanged.
     #[error(transparent)]
     Install(#[from] InstallError),
+    /// Something with what is kept.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
     /// The self-test's answer is no; it was printed.
     #[error("the model does not find here what it found where it was exported")]
     Parity,
@@ -83,6 +87,7 @@ impl Failure {
             Self::Thresholds(_) | Self::Order(_) => USAGE,
             Self::Model(_) | Self::Detect(_) | Self::Parity => BAD_MODEL,
             Self::Config { .. } => BAD_DATA,
+            Self::Keep(error) => error.code(),
             Self::Install(error) => match error {
                 InstallError::NoKey | InstallError::Key(_) => USAGE,
                 InstallError::NoSignature { .. }

@@ -10,12 +10,14 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::chain::{CHAIN_BYTES_MAX, Head, LINE_BYTES_MAX, Picture, Scan, Tail, follow, scan};
+use super::chain::{
+    CHAIN_BYTES_MAX, Head, LINE_BYTES_MAX, Picture, Record, Scan, Tail, follow, scan, sha256,
+};
 use super::database::Database;
 use super::error::{Flaw, StoreError};
 use super::folder::{self, Layout};
 use super::id::UNRECORDED;
-use super::{ChainState, manifest_of, retention, verify};
+use super::{ChainState, PICTURE_BYTES_MAX, manifest_of, retention, verify};
 use crate::case::text::CaseId;
 
 /// Something that [`Store::open`](super::Store::open) put right.
@@ -407,7 +409,8 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Copies records that the chain has lost from the database; they were acknowledged.
+    /// Copies records that the chain has lost from the database; they were acknowledged. A record whose
+    /// pictures are not all there and whole is not a record of this case, whatever the database says.
     fn restore(
         &mut self,
         case: Option<&CaseId>,
@@ -429,6 +432,9 @@ impl Repair<'_> {
                         .to_owned(),
                 }));
             };
+            if let Some(flaw) = self.lost_picture(case, &record)? {
+                return Ok(Some(flaw));
+            }
             next = next.followed_by(&record, row.len());
             lost.push_str(&row);
             lost.push('\n');
@@ -444,6 +450,35 @@ impl Repair<'_> {
             });
             *head = next;
             pictures.append(&mut lost_pictures);
+        }
+        Ok(None)
+    }
+
+    /// The first picture of a record of the database that is not as it says.
+    fn lost_picture(
+        &self,
+        case: Option<&CaseId>,
+        record: &Record,
+    ) -> Result<Option<Flaw>, StoreError> {
+        let home = self.layout.folder(case);
+        for picture in &record.pictures {
+            let path = home.join(&picture.name);
+            let found = match folder::length(&path)? {
+                0 if !path.exists() => "nothing".to_owned(),
+                long if long > PICTURE_BYTES_MAX => "a longer file".to_owned(),
+                _ => sha256(&folder::read(&path, PICTURE_BYTES_MAX)?),
+            };
+            if found != picture.sha256 {
+                return Ok(Some(Flaw {
+                    file: path,
+                    record: Some(record.sequence),
+                    expected: format!(
+                        "SHA-256 {}, as the database says of a record that is not in the chain",
+                        picture.sha256
+                    ),
+                    found,
+                }));
+            }
         }
         Ok(None)
     }
