@@ -8,10 +8,10 @@ use super::{KeepError, Look, print_json, shown};
 use crate::exit::Failure;
 use crate::store::{StoreError, Verified, held_by, verify};
 
-/// How often data that a station works on are looked at until two looks say the same.
-const LOOKS_MAX: u32 = 8;
-/// Between them; a record takes less to be written.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How often data that a station works on are looked at until nothing is half written.
+const LOOKS_MAX: u32 = 4;
+/// Between them: a slow card takes as long to write a record.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 pub(super) fn run(args: &Look, print: &mut dyn Write) -> Result<(), Failure> {
     let root = args.place.root()?;
@@ -42,20 +42,25 @@ pub(super) fn run(args: &Look, print: &mut dyn Write) -> Result<(), Failure> {
 }
 
 /// What is wrong, and the process of the station that works on the data. What a station is just writing
-/// looks like a flaw, but not twice.
-fn look(root: &Path, mut wait: impl FnMut()) -> Result<(Verified, Option<String>), StoreError> {
+/// looks like a flaw, but goes away by itself: a flaw is what two looks in a row see.
+pub(super) fn look(
+    root: &Path,
+    mut wait: impl FnMut(),
+) -> Result<(Verified, Option<String>), StoreError> {
     let mut verified = verify(root)?;
     let mut station = held_by(root)?;
-    for _ in 1..LOOKS_MAX {
-        if verified.flaws.is_empty() || station.is_none() {
-            break;
-        }
+    let mut looks = 1;
+    while station.is_some() && !verified.flaws.is_empty() {
         wait();
         let again = verify(root)?;
-        let is_same = again.flaws == verified.flaws;
-        verified = again;
         station = held_by(root)?;
-        if is_same {
+        looks += 1;
+        let mut stayed = again.flaws.clone();
+        stayed.retain(|flaw| verified.flaws.contains(flaw));
+        let is_last = looks == LOOKS_MAX || !stayed.is_empty();
+        verified = again;
+        if is_last && station.is_some() {
+            verified.flaws = stayed;
             break;
         }
     }

@@ -1,6 +1,10 @@
 //! verify, cases, backup, retention.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use super::*;
+use crate::keep::verify::look;
 
 #[test]
 fn what_is_kept_is_verified_beside_the_station_that_writes_it() {
@@ -50,6 +54,39 @@ fn what_is_kept_is_verified_beside_the_station_that_writes_it() {
     let json: serde_json::Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(json["flaws"].as_array().unwrap().len(), 2);
     assert_eq!(json["cases"], 2);
+}
+
+#[test]
+fn what_a_station_is_just_writing_is_no_flaw() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, _) = path(folder.path(), "data");
+    let stop = AtomicBool::new(false);
+    let mut station = Station::open(&root, "C-1", None, &LEUKEMIA_CLASSES);
+    let drawn = Drawn {
+        png: vec![0; 5000],
+        ..draw(0)
+    };
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                station.count(&drawn, |_| ());
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let mut looks = 0;
+        let mut wait = || {
+            looks += 1;
+            std::thread::sleep(Duration::from_millis(200));
+        };
+        let seen: Vec<_> = (0..30).map(|_| look(&root, &mut wait).unwrap()).collect();
+        stop.store(true, Ordering::Relaxed);
+        println!("{looks} second looks in 30");
+        for (verified, station) in seen {
+            assert_eq!(verified.flaws, []);
+            assert!(station.is_some());
+        }
+    });
+    assert!(station.state.fields().len() > 20);
 }
 
 #[test]
