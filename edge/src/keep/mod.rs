@@ -73,7 +73,7 @@ pub enum KeepError {
     #[error(transparent)]
     Output(#[from] OutputError),
     /// Something is not as it was recorded; it was printed.
-    #[error("{root}: {flaws} flaws, the first in {first}", root = .root.display())]
+    #[error("{root}: {flaws} not as recorded, first {first}", root = .root.display())]
     Flaws {
         /// The data root.
         root: PathBuf,

@@ -238,28 +238,28 @@ impl Export<'_> {
     fn talk(&self) {
         let tally = &self.tally;
         for (why, count) in &tally.left_out {
-            eprintln!("{count} fields left out: {why}");
+            eprintln!("fields left out: {count}, {why}");
         }
         if tally.outside > 0 {
             eprintln!(
-                "{} decided cells left out: outside the labelled region of their field",
+                "decided cells left out: {}, outside the labelled region of their field",
                 tally.outside
             );
         }
         if tally.unsaid_values > 0 {
             eprintln!(
-                "{} attribute values left out as unknown: only the model said them",
+                "attribute values left out as unknown: {}, only the model said them",
                 tally.unsaid_values
             );
         }
         if tally.regions > 0 {
             eprintln!(
-                "{} fields have a labelled region: the edge cuts cells there",
+                "fields with a labelled region: {}, the edge cuts cells there",
                 tally.regions
             );
             if tally.without_cells > 0 {
                 eprintln!(
-                    "{} fields without cells stand in the COCO file only: with labelled regions, label files cannot say them",
+                    "fields in the COCO file only: {}, label files with labelled regions cannot say that there are no cells",
                     tally.without_cells
                 );
             }

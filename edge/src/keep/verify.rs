@@ -79,7 +79,7 @@ fn print_words(print: &mut dyn Write, verified: &Verified) -> std::io::Result<()
     } = verified;
     let outcome = match flaws.len() {
         0 => "all as recorded".to_owned(),
-        n => format!("{n} flaws"),
+        n => format!("{n} not as recorded"),
     };
     writeln!(
         print,

@@ -22,6 +22,7 @@ mod lock;
 mod look;
 mod record;
 mod repair;
+mod repaired;
 pub mod retention;
 mod verify;
 
@@ -45,7 +46,7 @@ pub use error::{Flaw, StoreError};
 pub use look::held_by;
 
 pub use record::Acknowledged;
-pub use repair::Repaired;
+pub use repaired::Repaired;
 pub use verify::{Verified, verify, verify_case};
 
 /// Longest picture, bytes: a raw 4K frame has half of it.

@@ -41,11 +41,11 @@ fn what_is_kept_is_verified_beside_the_station_that_writes_it() {
             lines[1].contains("cases/stray: expected a case folder"),
             "{printed}"
         );
-        assert!(lines[2].ends_with(": 2 flaws"), "{printed}");
+        assert!(lines[2].ends_with(": 2 not as recorded"), "{printed}");
         let failure = outcome.unwrap_err();
         assert_eq!(failure.code(), crate::exit::BAD_DATA);
         assert!(
-            failure.to_string().contains("2 flaws, the first in "),
+            failure.to_string().contains("2 not as recorded, first "),
             "{failure}"
         );
     }
@@ -193,7 +193,7 @@ fn cases_are_copied_and_each_says_how_it_went() {
     drop(station);
     let starts: Vec<&str> = printed
         .lines()
-        .map(|l| l.splitn(3, "  ").nth(1).unwrap())
+        .map(|l| l.split("  ").nth(1).unwrap())
         .collect();
     // The copy of the second is from before it was spoilt.
     assert_eq!(

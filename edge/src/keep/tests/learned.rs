@@ -159,13 +159,9 @@ fn drawn_with(cells: usize, from: u64) -> Drawn {
         .unwrap()
 }
 
-#[test]
-fn what_people_decided_leaves_as_truth_and_nothing_else_does() {
-    let folder = tempfile::tempdir().unwrap();
-    let (root, words) = path(folder.path(), "data");
-    let (set, to) = path(folder.path(), "set");
-    let fields: Vec<Drawn> = (0..4).map(|n| drawn_with(2, 20 * n)).collect();
-    let mut station = Station::open(&root, "C-1", Some(PATIENT), &LEUKEMIA_CLASSES);
+/// Case `C-1` in review, and what is true of all fields but the last.
+fn decided(root: &Path, fields: &[Drawn]) -> Vec<Vec<Read>> {
+    let mut station = Station::open(root, "C-1", Some(PATIENT), &LEUKEMIA_CLASSES);
     let firsts: Vec<u32> = fields
         .iter()
         .map(|field| station.count(field, |_| ()))
@@ -185,14 +181,6 @@ fn what_people_decided_leaves_as_truth_and_nothing_else_does() {
     station.reclassify(firsts[2], ARTEFACT);
     station.set(firsts[2], 0, Some(0));
     drop(station);
-    let mut other = Station::open(&root, "B-2", Some(PATIENT), &LEUKEMIA_CLASSES);
-    other.count(&drawn_with(1, 90), |_| ());
-    other.review();
-    other.confirm(0..other.state.cells().len() as u32);
-    drop(other);
-
-    let (printed, outcome) = edge(&["export-training", "--root", &words, "--to", &to]);
-    outcome.unwrap();
     let mut expected: Vec<Vec<Read>> = fields[..3]
         .iter()
         .map(|f| f.cells.iter().map(truth).collect())
@@ -202,6 +190,24 @@ fn what_people_decided_leaves_as_truth_and_nothing_else_does() {
     expected[1][0].class = "Abnormal promyelocyte".to_owned();
     expected[1][1].class = "unidentified".to_owned();
     expected[2][0].class = "None".to_owned();
+    expected
+}
+
+#[test]
+fn what_people_decided_leaves_as_truth_and_nothing_else_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, words) = path(folder.path(), "data");
+    let (set, to) = path(folder.path(), "set");
+    let fields: Vec<Drawn> = (0..4).map(|n| drawn_with(2, 20 * n)).collect();
+    let expected = decided(&root, &fields);
+    let mut other = Station::open(&root, "B-2", Some(PATIENT), &LEUKEMIA_CLASSES);
+    other.count(&drawn_with(1, 90), |_| ());
+    other.review();
+    other.confirm(0..other.state.cells().len() as u32);
+    drop(other);
+
+    let (printed, outcome) = edge(&["export-training", "--root", &words, "--to", &to]);
+    outcome.unwrap();
     let cells = expected.iter().map(Vec::len).sum::<usize>() + drawn_with(1, 90).cells.len();
     let said = format!("{to}: 4 fields, {cells} cells (1 unidentified), 3 attribute values\n");
     assert_eq!(printed, said);

@@ -38,7 +38,7 @@ pub(super) enum LeftOut {
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unreviewed => "the case is not in review yet",
+            Self::Unreviewed => "of a case that is not in review yet",
             Self::Undecided => "nobody has decided about some of their cells",
             Self::Unsigned => "without cells, and nobody has signed that",
             Self::Elsewhere => {

@@ -15,8 +15,9 @@ fn refused_station() {
         return;
     };
     let (mut store, _) = reopen(Path::new(&root));
+    type Step<'a> = (&'a str, &'a [(&'a str, &'a [u8])]);
     let picture: (&str, &[u8]) = ("fields/0001.jpg", b"a field");
-    let steps: [(&str, &[(&str, &[u8])]); 4] = [
+    let steps: [Step<'_>; 4] = [
         ("case_opened", &[]),
         ("field_counted", &[picture]),
         ("note_added", &[]),
