@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use shared::head::Thresholds;
 
+use crate::keep::KeepCommand;
+
 /// Finds, describes and counts white cells on smear fields.
 ///
 /// Without a command: finds the cells of the built-in demonstration fields.
@@ -39,6 +41,9 @@ pub enum Command {
     Calibrate(crate::calibrate::command::Calibrate),
     /// Lists the cameras with what they offer, for the configuration
     Cameras(crate::cameras::Cameras),
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    Keep(KeepCommand),
 }
 
 /// Which model, and how it runs.

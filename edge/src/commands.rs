@@ -18,6 +18,7 @@ use crate::demo::demo;
 use crate::detector::Detector;
 use crate::exit::Failure;
 use crate::install::Models;
+use crate::keep;
 use crate::layers::layers;
 use crate::model::ModelFile;
 use crate::replay::{ANNOTATED, Paths, Progress, RECORDS, Summary, replay};
@@ -45,6 +46,7 @@ pub fn run(cli: Cli, print: &mut dyn Write) -> Result<(), Failure> {
         Command::Model(command) => run_model(&command, print),
         Command::Calibrate(args) => crate::calibrate::command::run(&args, print),
         Command::Cameras(args) => crate::cameras::run(&args, print),
+        Command::Keep(command) => keep::run(&command, print),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::cli::ThresholdError;
 use crate::config::ConfigError;
 use crate::detector::DetectError;
 use crate::install::InstallError;
+use crate::keep::KeepError;
 use crate::model::ModelError;
 use crate::replay::ReplayError;
 use crate::station::start::StartError;
@@ -64,6 +65,9 @@ pub enum Failure {
     /// No camera can be listed.
     #[error(transparent)]
     Cameras(#[from] CamerasError),
+    /// Something with what is kept.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
     /// The self-test's answer is no; it was printed.
     #[error("the model does not find here what it found where it was exported")]
     Parity,
@@ -108,6 +112,7 @@ impl Failure {
             Self::Install(error) => install_code(error),
             Self::Calibrate(error) => error.code(),
             Self::Cameras(error) => error.code(),
+            Self::Keep(error) => error.code(),
             Self::Replay(error) => match error {
                 ReplayError::Source(_) => BAD_DATA,
                 ReplayError::Output(OutputError { .. }) => DISK,

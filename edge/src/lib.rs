@@ -26,6 +26,7 @@ pub mod fields;
 mod fixture;
 pub mod frame;
 pub mod install;
+pub mod keep;
 pub mod layers;
 pub mod log;
 pub mod model;

@@ -75,6 +75,16 @@ fn every_failure_has_its_code_and_is_said_once() {
             "leuko-edge: --conf 1.5 and --iou 0.45 must be in 0..=1",
         ),
         case(
+            &["cases", "--root", "gone"],
+            6,
+            "leuko-edge: gone/cases: cannot look at: No such file",
+        ),
+        case(
+            &["cases", "--root", "a", "--config", "b"],
+            2,
+            "cannot be used with",
+        ),
+        case(
             &["replay", "--source", "gone", "--out", "o"],
             3,
             "leuko-edge: source gone: No such file",

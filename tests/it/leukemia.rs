@@ -26,7 +26,7 @@ const FIELDS_OF_A_PATIENT: usize = 4;
 const UNSAID: (usize, usize) = (2, 4);
 
 /// `leuko-host`, in this process.
-fn host(args: &[&str]) {
+pub(crate) fn host(args: &[&str]) {
     let argv = std::iter::once("leuko-host").chain(args.iter().copied());
     let argv = host::cli::config::expand(argv.map(Into::into).collect()).expect("flags");
     let cli = host::cli::Cli::try_parse_from(argv).unwrap_or_else(|error| panic!("{error}"));
@@ -35,7 +35,7 @@ fn host(args: &[&str]) {
 }
 
 /// `leuko-edge`, in this process.
-fn edge(args: &[&str]) -> String {
+pub(crate) fn edge(args: &[&str]) -> String {
     let argv = std::iter::once("leuko-edge").chain(args.iter().copied());
     let cli = edge::cli::Cli::try_parse_from(argv).unwrap_or_else(|error| panic!("{error}"));
     let mut out = Vec::new();

@@ -7,6 +7,8 @@ mod end_to_end;
 #[cfg(feature = "torch")]
 mod heads;
 #[cfg(feature = "torch")]
+mod home;
+#[cfg(feature = "torch")]
 mod leukemia;
 #[cfg(feature = "torch")]
 mod parity;

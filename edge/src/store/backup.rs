@@ -38,10 +38,7 @@ impl Store {
         let from = self.layout.folder(Some(case));
         let to = target.join(format!("{case}-{}", state.head.entries));
         let files = files_of(&from)?;
-        let mut bytes = 0;
-        for name in &files {
-            bytes += folder::length(&from.join(name))?;
-        }
+        let bytes = bytes_of(&from, &files)?;
         if to.exists() {
             check_copy(&to, case, &state.head.hash)?;
             return Ok(Exported {
@@ -78,12 +75,30 @@ impl Store {
         })
     }
 
+    /// Bytes of the files of a case.
+    ///
+    /// # Errors
+    /// [`StoreError::Unknown`], or the disk cannot be read.
+    pub fn bytes(&self, case: &CaseId) -> Result<u64, StoreError> {
+        self.known(case)?;
+        let folder = self.layout.folder(Some(case));
+        bytes_of(&folder, &files_of(&folder)?)
+    }
+
     /// Copies all cases into `target`, and says for each how it went: one that is damaged does not
     /// keep the others from being saved.
     pub fn export_all(&self, target: &Path) -> Vec<(CaseId, Result<Exported, StoreError>)> {
         let copy = |case: &CaseId| (case.clone(), self.export(case, target));
         self.chains.keys().flatten().map(copy).collect()
     }
+}
+
+/// Bytes of some files of a folder.
+fn bytes_of(folder: &Path, files: &[String]) -> Result<u64, StoreError> {
+    files
+        .iter()
+        .map(|name| folder::length(&folder.join(name)))
+        .sum()
 }
 
 /// Names of the files that make a case, the chain last: a copy without it is none.

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::chain::Head;
 use super::error::StoreError;
@@ -48,6 +48,24 @@ CREATE VIEW signatures AS
 pub(super) struct Database {
     path: PathBuf,
     connection: Connection,
+}
+
+/// A record that did not get in.
+#[derive(Debug)]
+pub(super) struct NotAdded {
+    /// Why.
+    pub error: StoreError,
+    /// Whether it may be found there all the same when the database is opened again.
+    pub may_return: bool,
+}
+
+impl NotAdded {
+    fn surely(error: StoreError) -> Self {
+        Self {
+            error,
+            may_return: false,
+        }
+    }
 }
 
 fn key(case: Option<&CaseId>) -> &str {
@@ -159,8 +177,8 @@ impl Database {
         work(&mut self.connection).map_err(|error| fail(&self.path, doing, error))
     }
 
-    /// Adds one record and where its chain ends now; `before_commit` runs when both are written but
-    /// not yet valid, and nothing becomes valid when it fails.
+    /// Adds one record to a chain that ended at `before` and ends at `head` now; `before_commit` runs when
+    /// both are written but not yet valid, and nothing becomes valid when it fails.
     ///
     /// # Errors
     /// Of `before_commit`, or of the disk.
@@ -168,16 +186,36 @@ impl Database {
         &mut self,
         case: Option<&CaseId>,
         line: &str,
-        head: &Head,
+        [before, head]: [&Head; 2],
         before_commit: impl FnOnce() -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), NotAdded> {
         let path = self.path.clone();
-        let failed = |error| fail(&path, "write to", error);
+        let failed = |error| NotAdded::surely(fail(&path, "write to", error));
         let change = self.connection.transaction().map_err(failed)?;
         insert(&change, case, head.entries, line).map_err(failed)?;
         set_head(&change, case, head).map_err(failed)?;
-        before_commit()?;
-        change.commit().map_err(failed)
+        before_commit().map_err(NotAdded::surely)?;
+        let Err(error) = change.commit() else {
+            return Ok(());
+        };
+        // A log that was too full holds no whole change. In any other case the change may stand there
+        // whole and only the waiting for the disk was refused: who opens the log next takes it for valid.
+        let is_cut = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
+        Err(NotAdded {
+            error: fail(&path, "write to", error),
+            may_return: !is_cut && self.take_back(case, before).is_err(),
+        })
+    }
+
+    /// Overwrites a refused change in the log by one that says where the chain ended before it.
+    fn take_back(&mut self, case: Option<&CaseId>, before: &Head) -> rusqlite::Result<()> {
+        let change = self.connection.transaction()?;
+        // Always a change of a page: one that changes none is not written, and overwrites nothing.
+        set_head(&change, case, before)?;
+        if before.entries == 0 {
+            change.execute("DELETE FROM cases WHERE case_id = ?1", [key(case)])?;
+        }
+        change.commit()
     }
 
     /// Puts `lines`, the records `first`, `first + 1`, … of a chain, in the place of all from

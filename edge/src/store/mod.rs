@@ -19,8 +19,10 @@ mod error;
 mod folder;
 mod id;
 mod lock;
+mod look;
 mod record;
 mod repair;
+mod repaired;
 pub mod retention;
 mod verify;
 
@@ -41,9 +43,10 @@ use crate::case::text::CaseId;
 pub use chain::{Entry, Picture};
 pub use disk::{Floor, Free};
 pub use error::{Flaw, StoreError};
+pub use look::held_by;
 
 pub use record::Acknowledged;
-pub use repair::Repaired;
+pub use repaired::Repaired;
 pub use verify::{Verified, verify, verify_case};
 
 /// Longest picture, bytes: a raw 4K frame has half of it.
@@ -137,10 +140,14 @@ impl Store {
         Ok((store, repaired))
     }
 
-    /// Reads the chains, which need no database.
     fn open_for_reading(root: &Path, reason: String) -> Result<Self, StoreError> {
+        let lock = Lock::take_for_reading(&Layout::new(root).lock())?;
+        Self::read_chains(root, reason, lock)
+    }
+
+    /// Reads the chains, which need no database.
+    fn read_chains(root: &Path, reason: String, lock: Option<Lock>) -> Result<Self, StoreError> {
         let layout = Layout::new(root);
-        let lock = Lock::take_for_reading(&layout.lock())?;
         let (cases, _) = layout.case_folders()?;
         let mut chains = BTreeMap::new();
         for case in std::iter::once(None).chain(cases.into_iter().map(Some)) {

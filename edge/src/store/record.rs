@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::chain::{Entry, Head, PICTURES_MAX, Picture, Record, seal, sha256};
+use super::database::NotAdded;
 use super::error::{Flaw, StoreError};
 use super::folder::{self, Layout};
 use super::id::{check_picture_name, same_folder, shown};
@@ -28,7 +29,9 @@ impl Store {
     /// bytes). When this returns, they are on the disk.
     ///
     /// # Errors
-    /// Any [`StoreError`]; nothing of the event is there then.
+    /// Any [`StoreError`]; nothing of the event is there then. Only where the disk refuses even to have it
+    /// taken back, the chain takes no more records until the store is opened again, and the event is
+    /// there whole or not at all.
     pub fn record(
         &mut self,
         case: &CaseId,
@@ -48,7 +51,7 @@ impl Store {
     /// Records an event of no case: a start, a stop, another model.
     ///
     /// # Errors
-    /// Any [`StoreError`]; nothing of the event is there then.
+    /// As [`Store::record`].
     pub fn record_station(&mut self, entry: Entry<'_>) -> Result<Acknowledged, StoreError> {
         self.check_writable()?;
         self.write(None, &entry, Vec::new(), &[], false)
@@ -118,30 +121,35 @@ impl Store {
         let Access::Writing(database) = &mut self.access else {
             unreachable!("checked by `check_writable`");
         };
-        let written = step.place_pictures(pictures).and_then(|()| {
-            database.add(case, &line, &step.after, || {
+        let placed = step.place_pictures(pictures).map_err(|error| NotAdded {
+            error,
+            may_return: false,
+        });
+        let written = placed.and_then(|()| {
+            database.add(case, &line, [&before, &step.after], || {
                 step.extend_files(&record, &line)
             })
         });
-        let after = match written {
-            Ok(()) => ChainState {
-                head: step.after,
-                flaw: None,
-            },
-            Err(refused) => {
-                if let Err(stuck) = step.undo(pictures) {
-                    let flaw = Some(stuck_flaw(&self.layout, case, &stuck));
-                    let head = before.clone();
-                    self.chains.insert(key, ChainState { head, flaw });
-                }
-                return Err(refused);
-            }
+        let Err(NotAdded { error, may_return }) = written else {
+            let (head, flaw) = (step.after, None);
+            self.chains.insert(key, ChainState { head, flaw });
+            return Ok(Acknowledged {
+                sequence: record.sequence,
+                hash: record.hash,
+            });
         };
-        self.chains.insert(key, after);
-        Ok(Acknowledged {
-            sequence: record.sequence,
-            hash: record.hash,
-        })
+        // What the database may still hold stays whole in the folder: taken back from there alone, it
+        // would be copied out of the database again.
+        let stuck = match may_return {
+            true => Some(error.to_string()),
+            false => step.undo(pictures).err().map(|stuck| stuck.to_string()),
+        };
+        if let Some(stuck) = stuck {
+            let flaw = Some(stuck_flaw(&self.layout, case, stuck));
+            let head = before.clone();
+            self.chains.insert(key, ChainState { head, flaw });
+        }
+        Err(error)
     }
 }
 
@@ -232,12 +240,12 @@ impl Step<'_> {
 }
 
 /// After a failure that could not be undone nobody knows what is on the disk until it is read again.
-fn stuck_flaw(layout: &Layout, case: Option<&CaseId>, stuck: &StoreError) -> Flaw {
+fn stuck_flaw(layout: &Layout, case: Option<&CaseId>, found: String) -> Flaw {
     Flaw {
         file: layout.chain(case),
         record: None,
         expected: "a failed record to be taken back (open the store again)".to_owned(),
-        found: stuck.to_string(),
+        found,
     }
 }
 

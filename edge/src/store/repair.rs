@@ -5,143 +5,20 @@
 //! chain, and a record that the database does not know; nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::chain::{CHAIN_BYTES_MAX, Head, LINE_BYTES_MAX, Picture, Scan, Tail, follow, scan};
+use super::chain::{
+    CHAIN_BYTES_MAX, Head, LINE_BYTES_MAX, Picture, Record, Scan, Tail, follow, scan, sha256,
+};
 use super::database::Database;
 use super::error::{Flaw, StoreError};
 use super::folder::{self, Layout};
 use super::id::UNRECORDED;
-use super::{ChainState, manifest_of, retention, verify};
+use super::repaired::Repaired;
+use super::{ChainState, PICTURE_BYTES_MAX, manifest_of, retention, verify};
 use crate::case::text::CaseId;
-
-/// Something that [`Store::open`](super::Store::open) put right.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Repaired {
-    /// The database was unreadable; it lies beside the new one as `station.sqlite.damaged`.
-    DatabaseSetAside {
-        /// What was wrong.
-        reason: String,
-    },
-    /// The database did not hold the records of a chain from one on; they were read from the chain.
-    Indexed {
-        /// Which chain.
-        chain: PathBuf,
-        /// First record that was missing or different.
-        from: u64,
-        /// Records read.
-        records: u64,
-    },
-    /// A half record at the end of a chain was cut off; its bytes lie in `unrecorded`.
-    HalfRecord {
-        /// Which chain.
-        chain: PathBuf,
-        /// The record that it would have been.
-        record: u64,
-        /// Length.
-        bytes: u64,
-    },
-    /// Records at the end of a chain were missing and were copied from the database.
-    Restored {
-        /// Which chain.
-        chain: PathBuf,
-        /// First record.
-        from: u64,
-        /// Records copied.
-        records: u64,
-    },
-    /// A manifest was longer or shorter than its chain says, and was written again.
-    Manifest {
-        /// Which.
-        manifest: PathBuf,
-    },
-    /// A picture that no record names was moved out of the way.
-    Unrecorded {
-        /// Where it lay.
-        picture: PathBuf,
-        /// Where it lies.
-        moved: PathBuf,
-    },
-    /// A file that was half written was removed.
-    Part {
-        /// Where it lay.
-        file: PathBuf,
-    },
-    /// A case whose first record was never finished was removed.
-    NeverOpened {
-        /// Its folder.
-        folder: PathBuf,
-    },
-    /// A deletion that was agreed to and recorded was finished.
-    DeletionFinished {
-        /// Its folder.
-        folder: PathBuf,
-    },
-    /// Something among the case folders is none; it was left alone.
-    Ignored {
-        /// Where it lies.
-        path: PathBuf,
-    },
-}
-
-impl fmt::Display for Repaired {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DatabaseSetAside { reason } => write!(
-                f,
-                "station.sqlite: {reason}; kept as station.sqlite.damaged, made again from the case folders"
-            ),
-            Self::Indexed {
-                chain,
-                from,
-                records,
-            } => write!(
-                f,
-                "{}: {records} records from {from} on read into the database",
-                chain.display()
-            ),
-            Self::HalfRecord {
-                chain,
-                record,
-                bytes,
-            } => write!(
-                f,
-                "{}: {bytes} bytes of an unfinished record {record} cut off",
-                chain.display()
-            ),
-            Self::Restored {
-                chain,
-                from,
-                records,
-            } => write!(
-                f,
-                "{}: {records} records from {from} on were missing, copied from the database",
-                chain.display()
-            ),
-            Self::Manifest { manifest } => {
-                write!(f, "{}: written again from the chain", manifest.display())
-            }
-            Self::Unrecorded { picture, moved } => write!(
-                f,
-                "{}: in no record, moved to {}",
-                picture.display(),
-                moved.display()
-            ),
-            Self::Part { file } => write!(f, "{}: half written, removed", file.display()),
-            Self::NeverOpened { folder } => {
-                write!(f, "{}: no record was finished, removed", folder.display())
-            }
-            Self::DeletionFinished { folder } => {
-                write!(f, "{}: deletion finished", folder.display())
-            }
-            Self::Ignored { path } => write!(f, "{}: not a case folder, ignored", path.display()),
-        }
-    }
-}
 
 /// A data root in order.
 pub(super) struct Outcome {
@@ -407,7 +284,8 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Copies records that the chain has lost from the database; they were acknowledged.
+    /// Copies records that the chain has lost from the database; they were acknowledged. A record whose
+    /// pictures are not all there and whole is not a record of this case, whatever the database says.
     fn restore(
         &mut self,
         case: Option<&CaseId>,
@@ -429,6 +307,9 @@ impl Repair<'_> {
                         .to_owned(),
                 }));
             };
+            if let Some(flaw) = self.lost_picture(case, &record)? {
+                return Ok(Some(flaw));
+            }
             next = next.followed_by(&record, row.len());
             lost.push_str(&row);
             lost.push('\n');
@@ -444,6 +325,35 @@ impl Repair<'_> {
             });
             *head = next;
             pictures.append(&mut lost_pictures);
+        }
+        Ok(None)
+    }
+
+    /// The first picture of a record of the database that is not as it says.
+    fn lost_picture(
+        &self,
+        case: Option<&CaseId>,
+        record: &Record,
+    ) -> Result<Option<Flaw>, StoreError> {
+        let home = self.layout.folder(case);
+        for picture in &record.pictures {
+            let path = home.join(&picture.name);
+            let found = match folder::length(&path)? {
+                0 if !path.exists() => "nothing".to_owned(),
+                long if long > PICTURE_BYTES_MAX => "a longer file".to_owned(),
+                _ => sha256(&folder::read(&path, PICTURE_BYTES_MAX)?),
+            };
+            if found != picture.sha256 {
+                return Ok(Some(Flaw {
+                    file: path,
+                    record: Some(record.sequence),
+                    expected: format!(
+                        "SHA-256 {}, as the database says of a record that is not in the chain",
+                        picture.sha256
+                    ),
+                    found,
+                }));
+            }
         }
         Ok(None)
     }

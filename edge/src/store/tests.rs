@@ -3,6 +3,7 @@
 mod copies;
 mod crash;
 mod full;
+mod refused;
 mod tamper;
 
 use std::fs;
