@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use shared::domain::Nearness;
+use shared::geometry::Size;
 
 use crate::case::event::CaseEvent;
 use crate::case::legal::Refused;
@@ -26,9 +28,12 @@ use crate::store::StoreError;
 use super::counted::{FieldFound, picture_name, recorded_fields};
 use super::ledger::{Ledger, is_disk};
 use super::plan::{Plan, RecordedField, Rules};
-use super::settings::{CaseSettings, Scale};
+use super::run::End;
+use super::scale::Ruler;
+use super::settings::CaseSettings;
 use super::shared::{Shared, Task, Tasks};
 use super::show::{self, Showing};
+use super::start::{StartError, open_unattended};
 
 /// Longest wait for a task, so that the page and the clock are looked after.
 const TICK: Duration = Duration::from_millis(200);
@@ -67,6 +72,8 @@ pub struct DeskParts {
     pub models: Models,
     /// What cases begin with.
     pub settings: CaseSettings,
+    /// What is measured by.
+    pub ruler: Ruler,
     /// The case that goes on.
     pub case: Option<OpenCase>,
     /// What is wrong with it.
@@ -83,14 +90,21 @@ pub struct Desk {
     pub(super) ledger: Ledger,
     pub(super) models: Models,
     pub(super) settings: CaseSettings,
+    pub(super) ruler: Ruler,
     pub(super) case: Option<OpenCase>,
     problem: Option<Problem>,
     banners: Vec<Banner>,
     keep: Option<Config>,
-    slide: u64,
+    pub(super) slide: u64,
     recorded: Arc<[RecordedField]>,
     /// Cases opened in this start of the program.
     pub(super) opened: u32,
+    /// To be opened, unattended, once the calibration was compared with the source.
+    pub(super) awaited: Option<CaseId>,
+    /// Why that was refused.
+    pub(super) refused: Option<StartError>,
+    /// The worst that the record says of the case's slide and the training pictures.
+    pub(super) domain_told: Nearness,
     posted: Option<Key>,
     shown: Option<Duration>,
     jump: JumpWatch,
@@ -108,6 +122,7 @@ impl Desk {
             ledger: parts.ledger,
             models: parts.models,
             settings: parts.settings,
+            ruler: parts.ruler,
             case: parts.case,
             problem: parts.problem,
             banners: parts.banners,
@@ -115,6 +130,9 @@ impl Desk {
             slide: 0,
             recorded: Arc::new([]),
             opened: 0,
+            awaited: None,
+            refused: None,
+            domain_told: Nearness::Near,
             posted: None,
             shown: None,
             jump: JumpWatch::default(),
@@ -124,8 +142,8 @@ impl Desk {
         desk
     }
 
-    /// Until it is told to stop.
-    pub fn run(mut self, tasks: &Tasks) {
+    /// Until it is told to stop; `ends` is told when the case that it was started for is refused.
+    pub fn run(mut self, tasks: &Tasks, ends: &Sender<End>) {
         self.follow_up();
         loop {
             match tasks.recv_timeout(TICK) {
@@ -134,6 +152,10 @@ impl Desk {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.tick();
+            if let Some(error) = self.refused.take() {
+                // The main thread is there as long as this one.
+                let _ = ends.send(End::Refused(Box::new(error)));
+            }
         }
         while let Ok(task) = tasks.try_recv() {
             if let Task::Order(order) = task {
@@ -170,6 +192,11 @@ impl Desk {
                 let _ = answer.send(picture.map_err(|error| error.to_string()));
             }
             Task::Source(identity) => self.source(&identity),
+            Task::Slide { size, done } => {
+                self.slide_begins(size);
+                // The analysis may have ended.
+                let _ = done.send(());
+            }
             Task::Stop => {}
         }
     }
@@ -179,6 +206,20 @@ impl Desk {
         let fields = json!({ "identity": value });
         self.shared.say(Level::Info, "source_opened", fields);
         self.record_station("source_opened", value);
+        if let Some(size) = self.ruler.size() {
+            self.measure_by(|ruler| ruler.show(identity, size));
+        }
+    }
+
+    /// The first frame of a slide is there: whether the calibration is for such frames is known now.
+    fn slide_begins(&mut self, size: Size) {
+        if let Some(identity) = self.shared.source().identity {
+            self.measure_by(|ruler| ruler.show(&identity, size));
+        }
+        if let Some(case) = self.awaited.take() {
+            self.refused = open_unattended(self, &case).err();
+        }
+        self.post();
     }
 
     /// Records a field; the analysis waits for it.
@@ -346,9 +387,9 @@ impl Desk {
     }
 
     fn scale_problem(&self, case: &CaseState) -> Option<String> {
-        let scale = &self.settings.scale;
-        if *scale == Scale::Missing {
-            return Some(NO_SCALE.to_owned());
+        let scale = self.ruler.scale();
+        if let Some(problem) = scale.problem() {
+            return Some(problem);
         }
         let name = |id: Option<&Text>| id.map_or("none".to_owned(), ToString::to_string);
         (case.calibration() != scale.id()).then(|| {
@@ -383,6 +424,7 @@ impl Desk {
             why_not,
             new_fields,
             recorded: Arc::clone(&self.recorded),
+            optics: self.ruler.optics(),
         });
         self.posted = Some(key);
     }
@@ -391,6 +433,7 @@ impl Desk {
         self.look_at_clock();
         self.ledger.look_at_room();
         self.keep_config();
+        self.look_at_domain();
         self.post();
         let now = self.shared.clock.since_start();
         let early = |at| now.saturating_sub(at) < SHOW_EVERY;
@@ -398,6 +441,8 @@ impl Desk {
             return;
         }
         self.shown = Some(now);
+        let mut banners = self.banners.clone();
+        banners.extend(self.ruler.banners(self.shared.clock.moment().wall));
         let state = show::state(&Showing {
             shared: &self.shared,
             case: self.case.as_ref(),
@@ -405,7 +450,8 @@ impl Desk {
             why_not: self.why_not(),
             problem: self.problem.as_ref(),
             station_flaw: self.ledger.station_flaw(),
-            banners: &self.banners,
+            banners: &banners,
+            gauged: self.shared.gauged(self.slide),
         });
         self.shared.view.publish(state);
     }
@@ -430,6 +476,32 @@ impl Desk {
         self.record_station("wall_clock", fields);
     }
 
+    /// What the slide looks like to the model is recorded with the case, at most once for each verdict.
+    pub(super) fn look_at_domain(&mut self) {
+        let (Some(case), Some(domain)) = (&self.case, &self.settings.domain) else {
+            return;
+        };
+        let counts = matches!(case.state.phase(), Phase::Scanning | Phase::TargetReached);
+        let gauged = self.shared.gauged(self.slide).filter(|_| counts);
+        let Some((gauged, nearness)) = gauged.and_then(|it| Some((it, it.nearness()?))) else {
+            return;
+        };
+        if nearness <= self.domain_told {
+            return;
+        }
+        self.domain_told = nearness;
+        let fields = json!({
+            "case": case.id,
+            "nearness": nearness,
+            "worst": gauged.distance.worst,
+            "deviations": gauged.distance.worst_z,
+            "fields": gauged.fields,
+            "words": gauged.worst(domain),
+        });
+        self.shared.say(Level::Warning, "domain", fields.clone());
+        self.record_station("domain", fields);
+    }
+
     fn keep_config(&mut self) {
         if !self.shared.analysed_well.load(Ordering::Acquire) {
             return;
@@ -443,9 +515,6 @@ impl Desk {
         }
     }
 }
-
-/// Why nothing is counted without a scale.
-pub(super) const NO_SCALE: &str = "no scale is known: set calibration.um_per_pixel, or calibration.count_without_scale if it may be counted without";
 
 pub(super) fn no_case() -> Refusal {
     Refusal::NotNow("no case is open".to_owned())

@@ -12,6 +12,7 @@ use super::ledger::Ledger;
 use super::numbers::Numbers;
 use super::plan::{Plan, Posted};
 use super::resume::{Resumed, unfinished};
+use super::scale::Ruler;
 use super::settings::{CaseSettings, thresholds};
 use super::shared::{Shared, SourceSeen};
 use crate::case::text::Sha256;
@@ -64,6 +65,7 @@ fn desk(root: &Path, text: &str) -> Desk {
         ledger,
         models,
         settings: settings(text),
+        ruler: Ruler::load(root, StationConfig::parse(text).unwrap().calibration),
         case,
         problem,
         banners,
