@@ -212,7 +212,7 @@ impl Desk {
     }
 
     /// The first frame of a slide is there: whether the calibration is for such frames is known now.
-    fn slide_begins(&mut self, size: Size) {
+    pub(super) fn slide_begins(&mut self, size: Size) {
         if let Some(identity) = self.shared.source().identity {
             self.measure_by(|ruler| ruler.show(&identity, size));
         }
@@ -429,7 +429,7 @@ impl Desk {
         self.posted = Some(key);
     }
 
-    fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         self.look_at_clock();
         self.ledger.look_at_room();
         self.keep_config();
