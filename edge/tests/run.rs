@@ -91,6 +91,7 @@ impl Place {
 struct Station {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<thread::JoinHandle<()>>,
     started: Instant,
 }
 
@@ -107,7 +108,7 @@ impl Station {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let heard = Arc::clone(&lines);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 heard.lock().unwrap().push(line);
             }
@@ -115,6 +116,7 @@ impl Station {
         Self {
             child,
             lines,
+            reader: Some(reader),
             started: Instant::now(),
         }
     }
@@ -170,6 +172,10 @@ impl Station {
 
     fn ended(&mut self) -> ExitStatus {
         self.until(|_| None::<()>);
+        // What it said last may not have been read yet.
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
         self.child.wait().unwrap()
     }
 
