@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use shared::domain::Nearness;
-use shared::geometry::Size;
 
 use crate::case::event::CaseEvent;
 use crate::case::legal::Refused;
@@ -22,7 +21,6 @@ use crate::install::Models;
 use crate::log::Level;
 use crate::service::command::Refusal;
 use crate::service::view::Banner;
-use crate::source::SourceIdentity;
 use crate::store::StoreError;
 
 use super::counted::{FieldFound, picture_name, recorded_fields};
@@ -33,7 +31,7 @@ use super::scale::Ruler;
 use super::settings::CaseSettings;
 use super::shared::{Shared, Task, Tasks};
 use super::show::{self, Showing};
-use super::start::{StartError, open_unattended};
+use super::start::StartError;
 
 /// Longest wait for a task, so that the page and the clock are looked after.
 const TICK: Duration = Duration::from_millis(200);
@@ -199,27 +197,6 @@ impl Desk {
             }
             Task::Stop => {}
         }
-    }
-
-    fn source(&mut self, identity: &SourceIdentity) {
-        let value = serde_json::to_value(identity).expect("words and numbers");
-        let fields = json!({ "identity": value });
-        self.shared.say(Level::Info, "source_opened", fields);
-        self.record_station("source_opened", value);
-        if let Some(size) = self.ruler.size() {
-            self.measure_by(|ruler| ruler.show(identity, size));
-        }
-    }
-
-    /// The first frame of a slide is there: whether the calibration is for such frames is known now.
-    pub(super) fn slide_begins(&mut self, size: Size) {
-        if let Some(identity) = self.shared.source().identity {
-            self.measure_by(|ruler| ruler.show(&identity, size));
-        }
-        if let Some(case) = self.awaited.take() {
-            self.refused = open_unattended(self, &case).err();
-        }
-        self.post();
     }
 
     /// Records a field; the analysis waits for it.
@@ -474,32 +451,6 @@ impl Desk {
         self.shared
             .say(Level::Warning, "wall_clock", fields.clone());
         self.record_station("wall_clock", fields);
-    }
-
-    /// What the slide looks like to the model is recorded with the case, at most once for each verdict.
-    pub(super) fn look_at_domain(&mut self) {
-        let (Some(case), Some(domain)) = (&self.case, &self.settings.domain) else {
-            return;
-        };
-        let counts = matches!(case.state.phase(), Phase::Scanning | Phase::TargetReached);
-        let gauged = self.shared.gauged(self.slide).filter(|_| counts);
-        let Some((gauged, nearness)) = gauged.and_then(|it| Some((it, it.nearness()?))) else {
-            return;
-        };
-        if nearness <= self.domain_told {
-            return;
-        }
-        self.domain_told = nearness;
-        let fields = json!({
-            "case": case.id,
-            "nearness": nearness,
-            "worst": gauged.distance.worst,
-            "deviations": gauged.distance.worst_z,
-            "fields": gauged.fields,
-            "words": gauged.worst(domain),
-        });
-        self.shared.say(Level::Warning, "domain", fields.clone());
-        self.record_station("domain", fields);
     }
 
     fn keep_config(&mut self) {

@@ -1,10 +1,15 @@
 //! How near a slide is to the pictures that the model was trained on.
 
+use serde_json::json;
 use shared::domain::{Distance, Domain, Gathered, Look, LookError, Nearness, Quantity};
 use shared::domain::{look, median_side, side_of};
 
+use crate::case::state::Phase;
 use crate::detector::Findings;
+use crate::log::Level;
 use crate::service::view::{Banner, BannerLevel, DomainView, Meter};
+
+use super::desk::Desk;
 
 /// Fields that a slide is judged by: the last ones.
 const FIELDS: usize = 16;
@@ -138,6 +143,34 @@ impl Gauged {
                 _ => "grey levels",
             },
         }
+    }
+}
+
+impl Desk {
+    /// What the slide looks like to the model is recorded with the case, at most once for each verdict.
+    pub(super) fn look_at_domain(&mut self) {
+        let (Some(case), Some(domain)) = (&self.case, &self.settings.domain) else {
+            return;
+        };
+        let counts = matches!(case.state.phase(), Phase::Scanning | Phase::TargetReached);
+        let gauged = self.shared.gauged(self.slide).filter(|_| counts);
+        let Some((gauged, nearness)) = gauged.and_then(|it| Some((it, it.nearness()?))) else {
+            return;
+        };
+        if nearness <= self.domain_told {
+            return;
+        }
+        self.domain_told = nearness;
+        let fields = json!({
+            "case": case.id,
+            "nearness": nearness,
+            "worst": gauged.distance.worst,
+            "deviations": gauged.distance.worst_z,
+            "fields": gauged.fields,
+            "words": gauged.worst(domain),
+        });
+        self.shared.say(Level::Warning, "domain", fields.clone());
+        self.record_station("domain", fields);
     }
 }
 

@@ -18,6 +18,7 @@ use crate::source::SourceIdentity;
 
 use super::desk::Desk;
 use super::plan::Optics;
+use super::start::open_unattended;
 
 /// What is known of the scale.
 #[derive(Clone, Debug, PartialEq)]
@@ -264,6 +265,28 @@ impl Desk {
         if !self.ruler.optics().is_like(&optics) {
             self.begin_slide();
         }
+    }
+
+    /// The source was opened.
+    pub(super) fn source(&mut self, identity: &SourceIdentity) {
+        let value = serde_json::to_value(identity).expect("words and numbers");
+        let fields = json!({ "identity": value });
+        self.shared.say(Level::Info, "source_opened", fields);
+        self.record_station("source_opened", value);
+        if let Some(size) = self.ruler.size() {
+            self.measure_by(|ruler| ruler.show(identity, size));
+        }
+    }
+
+    /// The first frame of a slide is there: whether the calibration is for such frames is known now.
+    pub(super) fn slide_begins(&mut self, size: Size) {
+        if let Some(identity) = self.shared.source().identity {
+            self.measure_by(|ruler| ruler.show(&identity, size));
+        }
+        if let Some(case) = self.awaited.take() {
+            self.refused = open_unattended(self, &case).err();
+        }
+        self.post();
     }
 }
 

@@ -66,7 +66,6 @@ fn a_slide_is_judged_by_the_mean_of_its_last_fields_and_not_by_one() {
     let again = add(&drawn);
     assert_eq!(again.nearness(), Some(Nearness::Near));
     assert_eq!(again.look.brightness, first.look.brightness);
-    drop(add);
     let direct = look_of(&mut detector, &drawn);
     assert_eq!(first.look.cell_side.is_some(), direct.cell_side.is_some());
     assert!((first.look.brightness - direct.brightness).abs() < 1e-3);
