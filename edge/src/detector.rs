@@ -52,6 +52,10 @@ pub struct Findings<'a> {
     pub detections: &'a [Detection],
     /// What was lost, by reason.
     pub dropped: Dropped,
+    /// The canvas that was searched, `[3, height, width]` bytes.
+    pub canvas: &'a [u8],
+    /// How the picture lies on it.
+    pub fit: Fit,
     /// How long it took.
     pub times: StageTimes,
 }
@@ -156,6 +160,8 @@ impl Detector {
         Ok(Findings {
             detections: &self.detections,
             dropped,
+            canvas: &self.canvas,
+            fit,
             times: StageTimes {
                 canvas: laid - started,
                 network: ran - laid,

@@ -20,9 +20,6 @@ const ID_START: &str = "cal-";
 /// Bytes of the hash in an id.
 const ID_BYTES: usize = 8;
 
-/// The id of a case whose scale is that of the configuration.
-pub const BY_CONFIGURATION: &str = "configuration";
-
 /// Frames the calibration is valid for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -368,8 +365,8 @@ pub struct InForce {
     pub um_per_px: Option<f32>,
     /// Width of a circle's picture over its height; 1 where nobody measured it.
     pub squeeze: f32,
-    /// For the record of a case: that of the calibration, or [`BY_CONFIGURATION`]; `None` without a
-    /// scale.
+    /// For the record of a case: that of the calibration, or `configuration-UM-um-per-px`; `None` without
+    /// a scale.
     pub id: Option<String>,
 }
 
@@ -380,7 +377,7 @@ impl InForce {
         let scale = content.and_then(|it| Some(it.scale?.um_per_px));
         let squeeze = content.and_then(|it| Some(it.squeeze?.value));
         let id = match (config.um_per_pixel, scale) {
-            (Some(_), _) => Some(BY_CONFIGURATION.to_owned()),
+            (Some(um), _) => Some(format!("configuration-{um}-um-per-px")),
             (None, Some(_)) => calibration.map(|it| it.id.clone()),
             (None, None) => None,
         };

@@ -33,6 +33,20 @@ impl Exposition {
         self.line(name, &[], value);
     }
 
+    /// A number that goes up and down, one for each value of a label.
+    pub fn gauges<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'a str, f64)>,
+    ) {
+        self.head(name, help, "gauge");
+        for (value, number) in values {
+            self.line(name, &[(label, value)], number);
+        }
+    }
+
     /// Times by stage: upper edges in microseconds and, for each stage, how often it took at most as
     /// long as each edge (one more count than edges, the last is all) and the sum in microseconds.
     ///

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use shared::domain::Nearness;
 
 use super::metrics::Exposition;
 use crate::clock::Moment;
@@ -78,6 +79,17 @@ pub struct FieldView {
     pub meters: Vec<Meter>,
 }
 
+/// How near the slide is to what the model was trained on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DomainView {
+    /// `near`, `far` (unusual) or `foreign` (never seen); `None` before enough fields were measured.
+    pub nearness: Option<Nearness>,
+    /// Fields that it was judged by.
+    pub fields: u32,
+    /// Means over them, with the limits of what is near.
+    pub meters: Vec<Meter>,
+}
+
 /// A class of the differential.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassRow {
@@ -141,6 +153,9 @@ pub struct StationState {
     pub source: SourceView,
     /// The field under the objective.
     pub field: FieldView,
+    /// The slide and the model's training pictures; `None` where the model does not know them, or no
+    /// field was measured.
+    pub domain: Option<DomainView>,
     /// The open case, if any.
     pub case: Option<CaseView>,
     /// The model that counts.

@@ -10,7 +10,7 @@ use shared::geometry::{BBox, Size};
 use shared::pixels::RgbView;
 
 use crate::case::event::CellSeen;
-use crate::detector::{DetectError, Detector};
+use crate::detector::{DetectError, Detector, Findings};
 use crate::field::count_once::Fate;
 use crate::field::gate::Reason;
 use crate::field::map::{Place, Track};
@@ -21,8 +21,9 @@ use crate::picture;
 use crate::service::view::FieldPicture;
 
 use super::counted::{FIELD_QUALITY, FieldFound, jpeg, meters_to_record};
+use super::gauge::Gauge;
 use super::mailbox::Taken;
-use super::plan::{Plan, RecordedField, Rules};
+use super::plan::{Optics, Plan, RecordedField, Rules};
 use super::settings::WatchSettings;
 use super::shared::{FieldSeen, Shared, Task};
 
@@ -32,12 +33,17 @@ const WAIT: Duration = Duration::from_millis(250);
 /// Least time between two pictures for the page.
 const PICTURE_EVERY: Duration = Duration::from_millis(250);
 
+/// Least time between two fields that are searched only to see what the slide looks like.
+const GAUGE_EVERY: Duration = Duration::from_secs(1);
+
 /// Quality of the page's picture, 1 to 100.
 const PAGE_QUALITY: u8 = 80;
 
 /// The slide under the objective.
 struct Slide {
     watch: FieldWatch,
+    /// Where the model says what it was trained on.
+    gauge: Option<Gauge>,
     number: u64,
     size: Size,
     /// How often "new field" was taken in.
@@ -56,6 +62,7 @@ pub struct Analysis {
     version: u64,
     slide: Option<Slide>,
     pictured: Option<Duration>,
+    gauged: Option<Duration>,
     /// The trouble that was logged last.
     trouble: Option<String>,
 }
@@ -79,6 +86,7 @@ impl Analysis {
             version: 0,
             slide: None,
             pictured: None,
+            gauged: None,
             trouble: None,
         }
     }
@@ -107,6 +115,9 @@ impl Analysis {
             Ok(None) => return,
             Ok(Some(seen)) => {
                 self.show(frame, view);
+                if self.plan.rules.is_none() {
+                    self.gauge_only(view, &seen);
+                }
                 if seen.verdict.counted {
                     self.count(frame, view, &seen);
                 } else if self.unattended && is_elsewhere(&seen) {
@@ -159,10 +170,18 @@ impl Analysis {
     /// A slide, with the fields of it that are in the record; `None` when the station stops meanwhile: a
     /// count that knows only some of them would count cells twice.
     fn begin(&mut self, size: Size) -> Result<Option<Slide>, FieldError> {
+        if !self.announce(size) {
+            return Ok(None);
+        }
         let recorded = Arc::clone(&self.plan.recorded);
         let islands = recorded.iter().map(|it| it.place.island + 1);
-        let options = self.settings.options(size, islands.max().unwrap_or(0));
+        let Optics { squeeze, blank } = self.plan.optics.clone();
+        let islands = islands.max().unwrap_or(0);
+        let options = self.settings.options(size, squeeze, islands);
         let mut watch = FieldWatch::new(options)?;
+        if let Some(blank) = blank {
+            self.recall_blank(&mut watch, blank.view());
+        }
         let (mut recalled, mut unknown) = (0, 0);
         for field in recorded.iter().filter(|field| field.size == size) {
             if self.shared.is_stopping() {
@@ -192,12 +211,39 @@ impl Analysis {
             });
             self.shared.say(Level::Info, "fields_recalled", fields);
         }
+        let domain = self.detector.contract().domain;
         Ok(Some(Slide {
             watch,
+            gauge: domain.map(Gauge::new),
             number: self.plan.slide,
             size,
             new_fields: self.plan.new_fields,
         }))
+    }
+
+    /// Tells the desk that a slide begins with frames of this size, and reads what it says of them; `false`
+    /// when the station stops.
+    fn announce(&mut self, size: Size) -> bool {
+        let (done, answer) = sync_channel(1);
+        let sent = self.desk.send(Task::Slide { size, done });
+        if sent.is_err() || answer.recv().is_err() {
+            return false;
+        }
+        if let Some(plan) = self.shared.plan.newer(&mut self.version) {
+            self.plan = plan;
+        }
+        true
+    }
+
+    fn recall_blank(&mut self, watch: &mut FieldWatch, blank: RgbView<'_>) {
+        let problem = match watch.recall_blank(blank) {
+            Ok(true) => return,
+            Ok(false) => "it is too dark".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.say_once(format!(
+            "the calibration's blank field is not used: {problem}"
+        ));
     }
 
     fn recall(&self, watch: &mut FieldWatch, field: &RecordedField) -> Result<(), String> {
@@ -272,12 +318,9 @@ impl Analysis {
         rules: &Rules,
     ) -> Result<FieldFound, DetectError> {
         let findings = self.detector.detect(view)?;
-        let stages = &self.shared.numbers.stages;
-        let times = findings.times;
-        stages.canvas.add(times.canvas);
-        stages.network.add(times.network);
-        let attributes = times.attributes.unwrap_or_default();
-        stages.postprocess.add(times.postprocess + attributes);
+        self.shared.numbers.stages.add(&findings.times);
+        let slide = self.slide.as_mut().expect("the frame was placed on it");
+        gauge(&self.shared, slide, &findings);
         // Replaced by the one on which the answer comes.
         let (recorded, _) = sync_channel(1);
         let mut found = FieldFound {
@@ -292,7 +335,6 @@ impl Analysis {
             jpeg: Vec::new(),
             recorded,
         };
-        let slide = self.slide.as_mut().expect("the frame was placed on it");
         for detection in findings.detections {
             match slide.watch.offer(place, &detection.bbox) {
                 Fate::New(_) => {
@@ -305,6 +347,24 @@ impl Analysis {
             }
         }
         Ok(found)
+    }
+
+    /// Nothing is counted: now and then a good field is searched to see what the slide looks like.
+    fn gauge_only(&mut self, view: RgbView<'_>, seen: &Seen) {
+        let now = self.shared.clock.since_start();
+        let early = |at| now.saturating_sub(at) < GAUGE_EVERY;
+        let Some(slide) = &mut self.slide else { return };
+        if slide.gauge.is_none() || self.gauged.is_some_and(early) || !is_good(seen) {
+            return;
+        }
+        self.gauged = Some(now);
+        match self.detector.detect(view) {
+            Ok(findings) => {
+                self.shared.numbers.stages.add(&findings.times);
+                gauge(&self.shared, slide, &findings);
+            }
+            Err(error) => self.say_once(format!("the field could not be searched: {error}")),
+        }
     }
 
     /// Waits until the field is on the disk, or is not to be.
@@ -350,6 +410,23 @@ impl Analysis {
             self.trouble = Some(problem);
         }
     }
+}
+
+/// Measures how near the slide is to the training pictures, by one more field.
+fn gauge(shared: &Shared, slide: &mut Slide, findings: &Findings<'_>) {
+    let Some(gauge) = &mut slide.gauge else {
+        return;
+    };
+    // What is too small to be measured has no verdict, and the page shows none.
+    if let Ok(gauged) = gauge.add(findings) {
+        shared.set_gauged(slide.number, gauged);
+    }
+}
+
+/// Sharp, at rest and well lit, wherever it is.
+fn is_good(seen: &Seen) -> bool {
+    let of_place = |it: &Reason| matches!(it, Reason::Lost | Reason::AlreadyCounted);
+    seen.verdict.reasons.iter().all(of_place)
 }
 
 /// Sharp, at rest, and nothing in common with any field that is remembered.

@@ -92,18 +92,21 @@ impl Capture {
         if !had_source && let Some(source) = self.watched.source() {
             self.opened = Some(Box::new(source.identity().clone()));
             self.damage_lines = 0;
+            self.told_at = None;
         }
+        let is_frame = matches!(step, Step::Frame);
         match step {
-            Step::Frame => {
-                self.shared.mailbox.put(frame);
-                let now = self.shared.clock.since_start();
-                self.shared.view.capture().done(now);
-            }
-            Step::Nothing => {}
+            Step::Frame | Step::Nothing => {}
             Step::Rest(pause) => thread::sleep(pause.min(LOOK)),
             Step::End => self.end(),
         }
+        // Before the frame: whether it may be counted hangs on what it is a frame of.
         self.tell();
+        if is_frame {
+            self.shared.mailbox.put(frame);
+            let now = self.shared.clock.since_start();
+            self.shared.view.capture().done(now);
+        }
     }
 
     fn end(&mut self) {
@@ -151,9 +154,11 @@ impl Capture {
         let counters = self.watched.counters();
         self.shared.numbers.set_source(&counters, unseen);
         let life = self.watched.life();
-        let name = life.identity().map(|it| it.name.clone());
+        let identity = life.identity();
+        let name = identity.map(|it| it.name.clone());
         self.shared.set_source(SourceSeen {
             name: name.unwrap_or_default(),
+            identity: identity.map(|it| Arc::new(it.clone())),
             state: Some(life.state()),
             banner: life.banner(now),
             size_changed: life.size_changed(),

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use shared::domain::Nearness;
 
 use crate::case::event::CaseEvent;
 use crate::case::legal::Refused;
@@ -20,15 +21,17 @@ use crate::install::Models;
 use crate::log::Level;
 use crate::service::command::Refusal;
 use crate::service::view::Banner;
-use crate::source::SourceIdentity;
 use crate::store::StoreError;
 
 use super::counted::{FieldFound, picture_name, recorded_fields};
 use super::ledger::{Ledger, is_disk};
 use super::plan::{Plan, RecordedField, Rules};
-use super::settings::{CaseSettings, Scale};
+use super::run::End;
+use super::scale::Ruler;
+use super::settings::CaseSettings;
 use super::shared::{Shared, Task, Tasks};
 use super::show::{self, Showing};
+use super::start::StartError;
 
 /// Longest wait for a task, so that the page and the clock are looked after.
 const TICK: Duration = Duration::from_millis(200);
@@ -67,6 +70,8 @@ pub struct DeskParts {
     pub models: Models,
     /// What cases begin with.
     pub settings: CaseSettings,
+    /// What is measured by.
+    pub ruler: Ruler,
     /// The case that goes on.
     pub case: Option<OpenCase>,
     /// What is wrong with it.
@@ -83,14 +88,21 @@ pub struct Desk {
     pub(super) ledger: Ledger,
     pub(super) models: Models,
     pub(super) settings: CaseSettings,
+    pub(super) ruler: Ruler,
     pub(super) case: Option<OpenCase>,
     problem: Option<Problem>,
     banners: Vec<Banner>,
     keep: Option<Config>,
-    slide: u64,
+    pub(super) slide: u64,
     recorded: Arc<[RecordedField]>,
     /// Cases opened in this start of the program.
     pub(super) opened: u32,
+    /// To be opened, unattended, once the calibration was compared with the source.
+    pub(super) awaited: Option<CaseId>,
+    /// Why that was refused.
+    pub(super) refused: Option<StartError>,
+    /// The worst that the record says of the case's slide and the training pictures.
+    pub(super) domain_told: Nearness,
     posted: Option<Key>,
     shown: Option<Duration>,
     jump: JumpWatch,
@@ -108,6 +120,7 @@ impl Desk {
             ledger: parts.ledger,
             models: parts.models,
             settings: parts.settings,
+            ruler: parts.ruler,
             case: parts.case,
             problem: parts.problem,
             banners: parts.banners,
@@ -115,6 +128,9 @@ impl Desk {
             slide: 0,
             recorded: Arc::new([]),
             opened: 0,
+            awaited: None,
+            refused: None,
+            domain_told: Nearness::Near,
             posted: None,
             shown: None,
             jump: JumpWatch::default(),
@@ -124,8 +140,8 @@ impl Desk {
         desk
     }
 
-    /// Until it is told to stop.
-    pub fn run(mut self, tasks: &Tasks) {
+    /// Until it is told to stop; `ends` is told when the case that it was started for is refused.
+    pub fn run(mut self, tasks: &Tasks, ends: &Sender<End>) {
         self.follow_up();
         loop {
             match tasks.recv_timeout(TICK) {
@@ -134,6 +150,10 @@ impl Desk {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.tick();
+            if let Some(error) = self.refused.take() {
+                // The main thread is there as long as this one.
+                let _ = ends.send(End::Refused(Box::new(error)));
+            }
         }
         while let Ok(task) = tasks.try_recv() {
             if let Task::Order(order) = task {
@@ -170,15 +190,13 @@ impl Desk {
                 let _ = answer.send(picture.map_err(|error| error.to_string()));
             }
             Task::Source(identity) => self.source(&identity),
+            Task::Slide { size, done } => {
+                self.slide_begins(size);
+                // The analysis may have ended.
+                let _ = done.send(());
+            }
             Task::Stop => {}
         }
-    }
-
-    fn source(&mut self, identity: &SourceIdentity) {
-        let value = serde_json::to_value(identity).expect("words and numbers");
-        let fields = json!({ "identity": value });
-        self.shared.say(Level::Info, "source_opened", fields);
-        self.record_station("source_opened", value);
     }
 
     /// Records a field; the analysis waits for it.
@@ -346,9 +364,9 @@ impl Desk {
     }
 
     fn scale_problem(&self, case: &CaseState) -> Option<String> {
-        let scale = &self.settings.scale;
-        if *scale == Scale::Missing {
-            return Some(NO_SCALE.to_owned());
+        let scale = self.ruler.scale();
+        if let Some(problem) = scale.problem() {
+            return Some(problem);
         }
         let name = |id: Option<&Text>| id.map_or("none".to_owned(), ToString::to_string);
         (case.calibration() != scale.id()).then(|| {
@@ -383,14 +401,16 @@ impl Desk {
             why_not,
             new_fields,
             recorded: Arc::clone(&self.recorded),
+            optics: self.ruler.optics(),
         });
         self.posted = Some(key);
     }
 
-    fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         self.look_at_clock();
         self.ledger.look_at_room();
         self.keep_config();
+        self.look_at_domain();
         self.post();
         let now = self.shared.clock.since_start();
         let early = |at| now.saturating_sub(at) < SHOW_EVERY;
@@ -398,6 +418,8 @@ impl Desk {
             return;
         }
         self.shown = Some(now);
+        let mut banners = self.banners.clone();
+        banners.extend(self.ruler.banners(self.shared.clock.moment().wall));
         let state = show::state(&Showing {
             shared: &self.shared,
             case: self.case.as_ref(),
@@ -405,7 +427,8 @@ impl Desk {
             why_not: self.why_not(),
             problem: self.problem.as_ref(),
             station_flaw: self.ledger.station_flaw(),
-            banners: &self.banners,
+            banners: &banners,
+            gauged: self.shared.gauged(self.slide),
         });
         self.shared.view.publish(state);
     }
@@ -443,9 +466,6 @@ impl Desk {
         }
     }
 }
-
-/// Why nothing is counted without a scale.
-pub(super) const NO_SCALE: &str = "no scale is known: set calibration.um_per_pixel, or calibration.count_without_scale if it may be counted without";
 
 pub(super) fn no_case() -> Refusal {
     Refusal::NotNow("no case is open".to_owned())

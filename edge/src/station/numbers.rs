@@ -1,13 +1,17 @@
 //! The station's numbers for `/metrics`. Written by the threads, read by any request.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use shared::domain::{QUANTITIES, Quantity};
+
+use crate::detector::StageTimes;
 use crate::log::Log;
 use crate::service::metrics::Exposition;
 use crate::source::{DamageReason, SourceCounters};
 use crate::store::Free;
 
+use super::gauge::Gauged;
 use super::health::{EDGES_US, Stage};
 
 /// How long each stage takes.
@@ -30,6 +34,14 @@ pub struct Stages {
 }
 
 impl Stages {
+    /// The times of one search.
+    pub fn add(&self, times: &StageTimes) {
+        self.canvas.add(times.canvas);
+        self.network.add(times.network);
+        let attributes = times.attributes.unwrap_or_default();
+        self.postprocess.add(times.postprocess + attributes);
+    }
+
     fn all(&self) -> [(&'static str, &Stage); 7] {
         [
             ("see", &self.see),
@@ -68,6 +80,10 @@ pub struct Numbers {
     free_bytes: AtomicU64,
     /// `u64::MAX` where the file system does not say.
     free_files: AtomicU64,
+    /// Fields by which the slide was compared with the training pictures.
+    gauged_fields: AtomicU32,
+    /// Bits of its deviations from them; not a number where there is none.
+    deviations: [AtomicU32; QUANTITIES],
 }
 
 impl Numbers {
@@ -88,6 +104,37 @@ impl Numbers {
         self.free_bytes.store(free.bytes, Ordering::Relaxed);
         let files = free.inodes.unwrap_or(u64::MAX);
         self.free_files.store(files, Ordering::Relaxed);
+    }
+
+    /// How far the slide is from the training pictures.
+    pub fn set_gauged(&self, gauged: &Gauged) {
+        self.gauged_fields.store(gauged.fields, Ordering::Relaxed);
+        for (to, z) in self.deviations.iter().zip(gauged.distance.z) {
+            to.store(z.unwrap_or(f32::NAN).to_bits(), Ordering::Relaxed);
+        }
+    }
+
+    fn collect_gauged(&self, text: &mut Exposition) {
+        let fields = self.gauged_fields.load(Ordering::Relaxed);
+        if fields == 0 {
+            return;
+        }
+        text.gauge(
+            "leuko_domain_fields",
+            "Last fields of the slide that were compared with the training pictures.",
+            f64::from(fields),
+        );
+        let deviations = self.deviations.iter().zip(Quantity::ALL);
+        let known = deviations.filter_map(|(bits, quantity)| {
+            let z = f32::from_bits(bits.load(Ordering::Relaxed));
+            (!z.is_nan()).then(|| (quantity.name(), f64::from(z)))
+        });
+        text.gauges(
+            "leuko_domain_deviations",
+            "Standard deviations from the training pictures.",
+            "quantity",
+            known,
+        );
     }
 
     /// Into the text of `/metrics`.
@@ -143,6 +190,7 @@ impl Numbers {
         if files != u64::MAX {
             text.gauge("leuko_free_files", "Files that fit.", files as f64);
         }
+        self.collect_gauged(text);
         let stages = self.stages.all();
         let times = stages.map(|(name, it)| (name, it.cumulative(), it.summary().total_us));
         let lines = times

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use shared::attribute::AttributeId;
+use shared::domain::Nearness;
 
 use crate::case::decision::Label;
 use crate::case::event::{CaseEvent, CaseOpened, Target};
@@ -12,8 +13,8 @@ use crate::log::Level;
 use crate::service::command::{Command, Done, Refusal};
 use crate::store::StoreError;
 
-use super::desk::{Desk, NO_SCALE, OpenCase, no_case, refusal};
-use super::settings::Scale;
+use super::desk::{Desk, OpenCase, no_case, refusal};
+use super::scale::Ruler;
 
 /// Who acts where the page does not say.
 const OPERATOR: &str = "operator";
@@ -88,8 +89,10 @@ impl Desk {
             let words = format!("case {id} is open ({phase}), expected it to be signed");
             return Err(Refusal::NotNow(words));
         }
-        if self.settings.scale == Scale::Missing {
-            return Err(Refusal::NotNow(NO_SCALE.to_owned()));
+        self.measure_by(Ruler::reload);
+        let scale = self.ruler.scale();
+        if let Some(problem) = scale.problem() {
+            return Err(Refusal::NotNow(problem));
         }
         let id = new.id.unwrap_or_else(|| self.made_name());
         let software = format!("leuko-edge {}", env!("CARGO_PKG_VERSION"));
@@ -101,7 +104,7 @@ impl Desk {
             target: new.target.unwrap_or(self.settings.target),
             model: self.settings.model.clone(),
             rules: self.settings.rules.clone(),
-            calibration: self.settings.scale.id().cloned(),
+            calibration: scale.id().cloned(),
             software: Text::try_from(software).expect("a short line"),
             who: new.who,
         };
@@ -124,6 +127,7 @@ impl Desk {
         self.opened += 1;
         let fields = json!({ "case": id.as_str(), "target": state.goal() });
         self.shared.say(Level::Info, "case_opened", fields);
+        self.domain_told = Nearness::Near;
         self.case = Some(OpenCase { id, state });
         self.begin_slide();
         Ok(())
@@ -172,30 +176,47 @@ impl Desk {
         }
     }
 
-    /// The scale holds for the present size of the pictures, and for the open case.
+    /// The scale holds for the present source and size of the pictures, and for the open case.
     fn accept_scale(&mut self, who: Text) -> Result<String, Refusal> {
-        if self.settings.scale == Scale::Missing {
-            return Err(Refusal::NotNow(NO_SCALE.to_owned()));
-        }
         let changed = self.shared.source().size_changed;
-        let after = self.settings.scale.id().cloned();
+        let mut ruler = self.ruler.clone();
+        if let Some(changed) = changed {
+            ruler.resize(changed.after);
+        }
+        let foreign = ruler.accept();
+        let scale = ruler.scale();
+        if let Some(problem) = scale.problem() {
+            return Err(Refusal::NotNow(problem));
+        }
+        let after = scale.id().cloned();
         let of_case = self.case.as_ref().map(|it| it.state.calibration().cloned());
         let before = of_case.filter(|before| *before != after);
-        if changed.is_none() && before.is_none() {
+        if changed.is_none() && before.is_none() && foreign.is_none() {
             let words = "neither the size of the pictures nor the scale has changed";
             return Err(Refusal::NotNow(words.to_owned()));
         }
         if let Some(before) = before {
-            let who = who.clone();
+            let (who, after) = (who.clone(), after.clone());
             self.act(CaseEvent::CalibrationChanged { before, after, who }, &[])?;
         }
+        let case = self.case.as_ref().map(|it| it.id.to_string());
+        if let Some(mismatch) = foreign {
+            let who = who.as_str();
+            let fields = json!({ "who": who, "id": after, "case": case, "mismatch": mismatch });
+            self.record_station("scale_accepted", fields.clone());
+            self.shared.say(Level::Info, "scale_accepted", fields);
+        }
+        let slide = self.slide;
+        self.measure_by(|it| *it = ruler);
         if let Some(changed) = changed {
             let fields = json!({ "who": who.as_str(), "change": changed });
             self.record_station("size_accepted", fields.clone());
             self.shared.say(Level::Info, "size_accepted", fields);
             let accept = &self.shared.accept_size;
             accept.store(true, std::sync::atomic::Ordering::Release);
-            self.begin_slide();
+            if self.slide == slide {
+                self.begin_slide();
+            }
         }
         Ok("accepted".to_owned())
     }

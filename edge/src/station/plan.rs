@@ -7,6 +7,7 @@ use shared::geometry::Size;
 
 use crate::case::decision::DecisionRules;
 use crate::field::map::Place;
+use crate::picture::Picture;
 
 /// What is done with the frames.
 #[derive(Clone, Debug)]
@@ -21,6 +22,34 @@ pub struct Plan {
     pub new_fields: u32,
     /// Fields of the case from before this slide number began.
     pub recorded: Arc<[RecordedField]>,
+    /// What is known of the light and the pixels; another one only with another slide number.
+    pub optics: Optics,
+}
+
+/// What a calibration says of every frame.
+#[derive(Clone, Debug)]
+pub struct Optics {
+    /// Width of a circle's picture over its height.
+    pub squeeze: f32,
+    /// What a frame without cells looks like, reduced.
+    pub blank: Option<Arc<Picture>>,
+}
+
+impl Optics {
+    /// Whether frames are judged alike by both.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let place = |it: &Self| it.blank.as_ref().map(Arc::as_ptr);
+        self.squeeze == other.squeeze && place(self) == place(other)
+    }
+}
+
+impl Default for Optics {
+    fn default() -> Self {
+        Self {
+            squeeze: 1.0,
+            blank: None,
+        }
+    }
 }
 
 /// What fields are counted by.
@@ -54,6 +83,7 @@ impl Plan {
             why_not: Some(why_not.to_owned()),
             new_fields: 0,
             recorded: Arc::new([]),
+            optics: Optics::default(),
         }
     }
 }

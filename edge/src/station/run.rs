@@ -22,12 +22,14 @@ use super::shared::Task;
 use super::start::{Choice, Parts, StartError, Unable, begin};
 
 /// Why the station ends, or may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum End {
     /// Somebody asks for it.
     Asked(Asked),
     /// The source has no more frames.
     SourceOver,
+    /// The case that it was started for is not opened.
+    Refused(Box<StartError>),
     /// A thread has ended by a mistake of the program.
     Panicked(&'static str),
 }
@@ -124,6 +126,7 @@ fn wait(end: &Receiver<End>, until_end: bool) -> Result<(), Failure> {
             Ok(End::Asked(Asked::Terminate)) => return Ok(()),
             Ok(End::SourceOver) if until_end => return Ok(()),
             Ok(End::SourceOver) => {}
+            Ok(End::Refused(error)) => return Err((*error).into()),
             Ok(End::Panicked(name)) => return Err(Failure::Thread(name)),
             // The thread `signals` holds a sender for ever.
             Err(_) => return Ok(()),
@@ -155,8 +158,9 @@ fn start_threads(choice: &Choice, parts: Parts, ends: &Sender<End>) -> Result<Th
         ends.clone(),
         parts.waits,
     );
+    let of_desk = ends.clone();
     Ok(Threads {
-        desk: spawn("desk", ends, move || desk.run(&tasks))?,
+        desk: spawn("desk", ends, move || desk.run(&tasks, &of_desk))?,
         analysis: spawn("analysis", ends, move || analysis.run())?,
         capture: spawn("capture", ends, move || capture.run())?,
     })

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use shared::contract::ModelContract;
+use shared::domain::Domain;
 use shared::geometry::Size;
 use shared::head::Thresholds;
 
@@ -11,8 +12,8 @@ use crate::case::decision::{DecisionRules, RulesError};
 use crate::case::event::{ModelUsed, Target, TargetError};
 use crate::case::text::{Sha256, Text, TextError};
 use crate::config::{
-    CalibrationConfig, CountingConfig, LifeConfig, SourceChoice, SourceConfig, StationConfig,
-    StoreConfig, ThresholdConfig,
+    CountingConfig, LifeConfig, SourceChoice, SourceConfig, StationConfig, StoreConfig,
+    ThresholdConfig,
 };
 use crate::field::WatchOptions;
 use crate::field::gate::GateLimits;
@@ -57,45 +58,6 @@ pub enum SettingsError {
     Name(#[from] TextError),
 }
 
-/// What is known of the scale.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Scale {
-    /// Micrometres a pixel, by this calibration.
-    Known {
-        /// Its id, which goes into the record.
-        id: Text,
-        /// Micrometres.
-        um_per_px: f32,
-    },
-    /// None, and it may be counted all the same.
-    NotNeeded,
-    /// None: nothing may be counted.
-    Missing,
-}
-
-impl Scale {
-    /// By the configuration.
-    pub fn of(config: &CalibrationConfig) -> Self {
-        match config.um_per_pixel {
-            Some(um_per_px) => {
-                let id = format!("configuration-{um_per_px}-um-per-px");
-                let id = Text::try_from(id).expect("a short line");
-                Self::Known { id, um_per_px }
-            }
-            None if config.count_without_scale => Self::NotNeeded,
-            None => Self::Missing,
-        }
-    }
-
-    /// What a case records; `None` = without a scale.
-    pub fn id(&self) -> Option<&Text> {
-        match self {
-            Self::Known { id, .. } => Some(id),
-            Self::NotNeeded | Self::Missing => None,
-        }
-    }
-}
-
 /// Everything a case begins with that the configuration and the model decide.
 #[derive(Clone, Debug)]
 pub struct CaseSettings {
@@ -103,14 +65,14 @@ pub struct CaseSettings {
     pub model: ModelUsed,
     /// From which score on a class is said.
     pub rules: DecisionRules,
-    /// The scale.
-    pub scale: Scale,
     /// White cells where nothing else is asked for.
     pub target: Target,
     /// When counting on is advised.
     pub wish: Wish,
     /// When a field is counted.
     pub gate: GateLimits,
+    /// What the pictures look like that the model was trained on, where it says so.
+    pub domain: Option<Domain>,
 }
 
 impl CaseSettings {
@@ -133,10 +95,10 @@ impl CaseSettings {
                 attributes: contract.attributes.clone(),
             },
             rules: rules(&config.thresholds, contract, score)?,
-            scale: Scale::of(&config.calibration),
             target: Target::try_from(config.counting.target)?,
             wish: wish(&config.counting),
             gate: config.gate,
+            domain: contract.domain,
         })
     }
 }
@@ -210,7 +172,6 @@ pub fn life(config: &LifeConfig) -> LifeLimits {
 #[derive(Clone, Copy, Debug)]
 pub struct WatchSettings {
     gate: GateLimits,
-    squeeze: f32,
     searched_per_frame: u32,
 }
 
@@ -219,7 +180,6 @@ impl WatchSettings {
     pub fn new(config: &StationConfig) -> Self {
         Self {
             gate: config.gate,
-            squeeze: config.calibration.squeeze.unwrap_or(1.0),
             searched_per_frame: match waits(&config.source) {
                 true => SEARCHED_WHERE_IT_WAITS,
                 false => MapLimits::default().searched_per_frame,
@@ -227,10 +187,10 @@ impl WatchSettings {
         }
     }
 
-    /// Of frames of a size, on a map whose first island has this number.
-    pub fn options(&self, frame: Size, first_island: u32) -> WatchOptions {
+    /// Of frames of a size and a squeeze, on a map whose first island has this number.
+    pub fn options(&self, frame: Size, squeeze: f32, first_island: u32) -> WatchOptions {
         WatchOptions {
-            squeeze: self.squeeze,
+            squeeze,
             gate: self.gate,
             map: MapLimits {
                 searched_per_frame: self.searched_per_frame,
@@ -326,17 +286,6 @@ mod tests {
         let contract = detector(TINY).contract().clone();
         let score = thresholds(&config.thresholds, &contract).score;
         CaseSettings::new(&config, &contract, &"0".repeat(64), score)
-    }
-
-    #[test]
-    fn a_scale_is_known_missing_or_not_needed() {
-        let scale = |text| settings(text).unwrap().scale;
-        assert_eq!(scale(""), Scale::Missing);
-        let told = scale("calibration.count_without_scale = true");
-        assert_eq!(told, Scale::NotNeeded);
-        let known = scale("calibration.um_per_pixel = 0.08");
-        let id = known.id().map(Text::as_str);
-        assert_eq!(id, Some("configuration-0.08-um-per-px"));
     }
 
     #[test]

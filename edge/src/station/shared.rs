@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
+use shared::geometry::Size;
 
 use crate::clock::Clock;
 use crate::field::Seen;
@@ -15,6 +16,7 @@ use crate::source::SourceIdentity;
 use crate::source::life::{LifeState, SizeChanged};
 
 use super::counted::FieldFound;
+use super::gauge::Gauged;
 use super::mailbox::Mailbox;
 use super::numbers::Numbers;
 use super::plan::Posted;
@@ -39,6 +41,13 @@ pub enum Task {
     },
     /// The source was opened.
     Source(Box<SourceIdentity>),
+    /// A slide begins with a frame of this size: the plan is to be what it says of such frames.
+    Slide {
+        /// Of the frame.
+        size: Size,
+        /// The plan is posted.
+        done: SyncSender<()>,
+    },
     /// Finish what was asked before this, and end.
     Stop,
 }
@@ -57,6 +66,8 @@ pub type Tasks = Receiver<Task>;
 pub struct SourceSeen {
     /// For people.
     pub name: String,
+    /// Of the source that was opened last.
+    pub identity: Option<Arc<SourceIdentity>>,
     /// Of its life; `None` before it was looked at.
     pub state: Option<LifeState>,
     /// What people must know.
@@ -102,6 +113,8 @@ pub struct Shared {
     source: Mutex<SourceSeen>,
     /// Written by analysis.
     field: Mutex<FieldSeen>,
+    /// Written by analysis, with the number of the slide.
+    gauged: Mutex<Option<(u64, Gauged)>>,
 }
 
 impl Shared {
@@ -126,6 +139,7 @@ impl Shared {
             analysed_well: AtomicBool::new(false),
             source: Mutex::default(),
             field: Mutex::default(),
+            gauged: Mutex::default(),
         }
     }
 
@@ -163,5 +177,17 @@ impl Shared {
     /// Told by analysis.
     pub fn set_field(&self, seen: FieldSeen) {
         *self.field.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+
+    /// How near a slide is to the training pictures; `None` where that was not measured.
+    pub fn gauged(&self, slide: u64) -> Option<Gauged> {
+        let gauged = *self.gauged.lock().unwrap_or_else(PoisonError::into_inner);
+        gauged.filter(|it| it.0 == slide).map(|it| it.1)
+    }
+
+    /// Told by analysis.
+    pub fn set_gauged(&self, slide: u64, gauged: Gauged) {
+        self.numbers.set_gauged(&gauged);
+        *self.gauged.lock().unwrap_or_else(PoisonError::into_inner) = Some((slide, gauged));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use shared::domain::Domain;
+
 use crate::case::advice::{Advice, Leading, More, advise};
 use crate::case::decision::Label;
 use crate::case::state::{CaseState, Phase};
@@ -16,6 +18,7 @@ use crate::source::life::LifeState;
 use crate::store::Flaw;
 
 use super::desk::{OpenCase, Problem};
+use super::gauge::Gauged;
 use super::settings::CaseSettings;
 use super::shared::{FieldSeen, Shared, SourceSeen};
 
@@ -33,8 +36,10 @@ pub struct Showing<'a> {
     pub problem: Option<&'a Problem>,
     /// What is wrong with the station's chain.
     pub station_flaw: Option<&'a Flaw>,
-    /// From the start.
+    /// From the start, and of the calibration.
     pub banners: &'a [Banner],
+    /// How near the slide is to the training pictures.
+    pub gauged: Option<Gauged>,
 }
 
 /// The state of this moment.
@@ -60,12 +65,20 @@ pub fn state(showing: &Showing<'_>) -> StationState {
             shared.may_count.load(Ordering::Acquire),
             &showing.settings.gate,
         ),
+        domain: gauged(showing).map(|(gauged, domain)| gauged.view(domain)),
         case: showing.case.map(|case| case_view(case, showing.settings)),
         model: ModelView {
             name: model.name.to_string(),
             sha256: model.sha256.to_string(),
         },
     }
+}
+
+fn gauged<'a>(showing: &'a Showing<'_>) -> Option<(&'a Gauged, &'a Domain)> {
+    showing
+        .gauged
+        .as_ref()
+        .zip(showing.settings.domain.as_ref())
 }
 
 fn banners(showing: &Showing<'_>, source: &SourceSeen) -> Vec<Banner> {
@@ -96,6 +109,7 @@ fn banners(showing: &Showing<'_>, source: &SourceSeen) -> Vec<Banner> {
         let text = format!("{}: everything was shown.", source.name);
         all.push(banner(BannerLevel::Warning, text));
     }
+    all.extend(gauged(showing).and_then(|(gauged, domain)| gauged.banner(domain)));
     all.sort_by_key(|it| it.level == BannerLevel::Warning);
     all
 }

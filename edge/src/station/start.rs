@@ -31,6 +31,7 @@ use super::numbers::Numbers;
 use super::orders::NewCase;
 use super::plan::{Plan, Posted};
 use super::resume::unfinished;
+use super::scale::{Ruler, Scale};
 use super::settings::{self, CaseSettings, SettingsError, WatchSettings};
 use super::shared::{Shared, TASKS_MAX, Task, Tasks};
 
@@ -224,6 +225,7 @@ fn make(
         ledger,
         models,
         settings: of_case,
+        ruler: Ruler::load(root, config.calibration),
         case: resumed.case,
         problem: resumed.problem,
         banners: banner.into_iter().chain(resumed.banners).collect(),
@@ -231,8 +233,11 @@ fn make(
     };
     let mut desk = Desk::new(parts);
     tell(&mut desk, &model, &repaired, mended);
-    if let Some(case) = &choice.case {
-        open_unattended(&mut desk, case)?;
+    match &choice.case {
+        // By which scale is known with the first frame, which waits for it.
+        Some(case) if desk.ruler.scale() == Scale::Unseen => desk.awaited = Some(case.clone()),
+        Some(case) => open_unattended(&mut desk, case)?,
+        None => {}
     }
     let (to_desk, tasks) = sync_channel(TASKS_MAX);
     Ok(Parts {
@@ -300,7 +305,7 @@ fn tell(desk: &mut Desk, model: &ModelFile, repaired: &[Repaired], mended: Optio
         "software": env!("CARGO_PKG_VERSION"),
         "model": desk.settings.model.name.as_str(),
         "sha256": model.sha256(),
-        "scale": desk.settings.scale.id(),
+        "scale": desk.ruler.scale().id(),
         "case": case,
     });
     shared.say(Level::Info, "station_started", fields.clone());
@@ -314,7 +319,10 @@ fn tell(desk: &mut Desk, model: &ModelFile, repaired: &[Repaired], mended: Optio
 }
 
 /// Opens the case, unless it is the one that goes on.
-fn open_unattended(desk: &mut Desk, case: &CaseId) -> Result<(), StartError> {
+///
+/// # Errors
+/// When it is refused.
+pub(super) fn open_unattended(desk: &mut Desk, case: &CaseId) -> Result<(), StartError> {
     if desk.case.as_ref().is_some_and(|open| open.id == *case) {
         return Ok(());
     }

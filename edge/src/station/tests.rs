@@ -4,17 +4,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use shared::domain::{Domain, Gathered, Look, Nearness};
 use shared::geometry::Size;
 use tempfile::TempDir;
 
 use super::desk::{Desk, DeskParts};
+use super::gauge::Gauged;
 use super::ledger::Ledger;
 use super::numbers::Numbers;
 use super::plan::{Plan, Posted};
 use super::resume::{Resumed, unfinished};
+use super::scale::Ruler;
 use super::settings::{CaseSettings, thresholds};
 use super::shared::{Shared, SourceSeen};
-use crate::case::text::Sha256;
+use crate::calibrate::Content;
+use crate::calibrate::keep::Keeper;
+use crate::calibrate::record::{Mark, Scale, ScaleBy};
+use crate::case::text::{CaseId, Sha256, Text};
 use crate::clock::{BootId, Clock};
 use crate::config::{HealthConfig, StationConfig};
 use crate::fixture::{TINY, detector};
@@ -23,7 +29,9 @@ use crate::log::Log;
 use crate::model::ModelFile;
 use crate::service::StationView;
 use crate::service::command::{Command, Refusal};
+use crate::service::view::BannerLevel;
 use crate::source::life::SizeChanged;
+use crate::source::{SourceIdentity, SourceKind};
 use crate::store::{Floor, Store};
 
 const SCALE: &str = "calibration.um_per_pixel = 0.08";
@@ -64,6 +72,7 @@ fn desk(root: &Path, text: &str) -> Desk {
         ledger,
         models,
         settings: settings(text),
+        ruler: Ruler::load(root, StationConfig::parse(text).unwrap().calibration),
         case,
         problem,
         banners,
@@ -148,6 +157,169 @@ fn another_scale_or_size_stops_the_count_until_it_is_accepted() {
         words.starts_with("the case has the calibration configuration-0.1-"),
         "{words}"
     );
+}
+
+/// A calibration for 640x480 of the drawn slide "one"; its id.
+fn calibrated(root: &Path) -> String {
+    let keeper = Keeper::of(root).unwrap();
+    let made = Clock::new(BootId::new(1, 1)).moment();
+    let mark = Mark::of(&slide(), Size::new(640, 480));
+    let content = Content {
+        scale: Some(Scale {
+            um_per_px: 0.11,
+            by: ScaleBy::Given,
+            made,
+        }),
+        ..Content::new(mark, made)
+    };
+    keeper.keep(content).unwrap().id().to_owned()
+}
+
+fn slide() -> SourceIdentity {
+    SourceIdentity::of_pictures(SourceKind::Phantom, "one".to_owned())
+}
+
+/// The source has shown its first frame.
+fn show(desk: &mut Desk, size: Size) {
+    desk.shared.set_source(SourceSeen {
+        identity: Some(Arc::new(slide())),
+        ..SourceSeen::default()
+    });
+    desk.slide_begins(size);
+}
+
+fn station_kinds(desk: Desk, root: &Path) -> Vec<String> {
+    drop(desk);
+    let (store, _) = Store::open(root).unwrap();
+    let history = store.station_history().unwrap();
+    history.records.into_iter().map(|it| it.kind).collect()
+}
+
+#[test]
+fn a_case_is_counted_by_the_calibration_of_its_source_only() {
+    let folder = TempDir::new().unwrap();
+    let id = calibrated(folder.path());
+    let (right, other) = (Size::new(640, 480), Size::new(320, 240));
+    let mut first = desk(folder.path(), "");
+    let words = refused(&mut first, &new_case(Some("A")));
+    assert!(words.starts_with("no frame has come yet"), "{words}");
+    show(&mut first, other);
+    let words = refused(&mut first, &new_case(Some("A")));
+    let expected = "the calibration is not for this source: the frame is 320x240, expected 640x480";
+    assert!(words.starts_with(expected), "{words}");
+    show(&mut first, right);
+    first.follow(&new_case(Some("A"))).unwrap();
+    assert_eq!(first.why_not(), None);
+    let opened = first.case.as_ref().unwrap().state.opened();
+    assert_eq!(
+        opened.calibration.as_ref().map(Text::as_str),
+        Some(id.as_str())
+    );
+    drop(first);
+
+    let mut second = desk(folder.path(), "");
+    let words = second.why_not().unwrap();
+    assert!(words.starts_with("no frame has come yet"), "{words}");
+    show(&mut second, other);
+    let words = second.why_not().unwrap();
+    assert!(words.starts_with(expected), "{words}");
+    second.tick();
+    let state = second.shared.view.state();
+    let texts: Vec<&str> = state.banners.iter().map(|it| it.text.as_str()).collect();
+    assert!(
+        texts.iter().any(|it| it.contains("calibrate again")),
+        "{texts:?}"
+    );
+    second.follow(&accept()).unwrap();
+    assert_eq!(second.why_not(), None);
+    show(&mut second, right);
+    assert_eq!(second.why_not(), None);
+    let words = refused(&mut second, &accept());
+    assert!(words.starts_with("neither the size"), "{words}");
+    assert_eq!(station_kinds(second, folder.path()), ["scale_accepted"]);
+}
+
+#[test]
+fn a_case_that_nobody_attends_waits_for_the_frame_that_tells_its_scale() {
+    let folder = TempDir::new().unwrap();
+    let id = calibrated(folder.path());
+    let case = || Some(CaseId::try_from("A").unwrap());
+    let mut wrong = desk(folder.path(), "");
+    wrong.awaited = case();
+    show(&mut wrong, Size::new(320, 240));
+    let error = wrong.refused.take().expect("it is not opened");
+    let words = error.to_string();
+    let expected = "--case A: the calibration is not for this source";
+    assert!(words.starts_with(expected), "{words}");
+    assert_eq!(error.exit_code(), crate::exit::USAGE);
+    drop(wrong);
+    let mut right = desk(folder.path(), "");
+    right.awaited = case();
+    show(&mut right, Size::new(640, 480));
+    assert!(right.refused.is_none());
+    let calibration = right.case.as_ref().unwrap().state.calibration();
+    assert_eq!(calibration.map(Text::as_str), Some(id.as_str()));
+}
+
+#[test]
+fn a_slide_that_is_strange_to_the_model_is_recorded_once_a_verdict_and_stops_nothing() {
+    let folder = TempDir::new().unwrap();
+    let mut desk = desk(folder.path(), SCALE);
+    let look = Look {
+        background: [230.0; 3],
+        stain: [90.0, 60.0, 130.0],
+        brightness: 180.0,
+        contrast: 40.0,
+        sharpness: 0.0625,
+        cell_side: None,
+    };
+    let mut gathered = Gathered::default();
+    gathered.add(&look);
+    let domain = Domain::of(&[gathered]).unwrap();
+    desk.settings.domain = Some(domain);
+    desk.follow(&new_case(Some("A"))).unwrap();
+    let gauge = |desk: &mut Desk, slide, darker: f32| {
+        let mut look = look;
+        look.stain[2] -= darker;
+        let gauged = Gauged {
+            fields: 3,
+            look,
+            distance: domain.distance(&look),
+        };
+        desk.shared.set_gauged(slide, gauged);
+        desk.look_at_domain();
+    };
+    let slide = desk.slide;
+    gauge(&mut desk, slide - 1, 90.0);
+    gauge(&mut desk, slide, 0.0);
+    for darker in [16.0, 16.0, 0.0, 17.0, 90.0, 16.0, 90.0] {
+        gauge(&mut desk, slide, darker);
+    }
+    assert_eq!(desk.why_not(), None);
+    desk.tick();
+    let state = desk.shared.view.state();
+    let nearness = state.domain.as_ref().map(|it| it.nearness);
+    assert_eq!(nearness, Some(Some(Nearness::Foreign)));
+    let banner = &state.banners[0];
+    assert_eq!(banner.level, BannerLevel::Warning);
+    assert!(
+        banner.text.contains("stain is darker in blue"),
+        "{banner:?}"
+    );
+    drop(desk);
+    let (store, _) = Store::open(folder.path()).unwrap();
+    let records = store.station_history().unwrap().records;
+    let told: Vec<serde_json::Value> = records
+        .iter()
+        .map(|it| serde_json::from_str(&it.json).unwrap())
+        .collect();
+    let kinds: Vec<&str> = records.iter().map(|it| it.kind.as_str()).collect();
+    assert_eq!(kinds, ["domain", "domain"]);
+    assert_eq!(
+        (&told[0]["nearness"], &told[1]["nearness"]),
+        (&"far".into(), &"foreign".into())
+    );
+    assert_eq!(told[0]["case"], "A");
 }
 
 #[test]

@@ -121,6 +121,13 @@ impl Domain {
         }
     }
 
+    /// Least and most of a quantity that is still near, as [`Quantity::natural`] has it.
+    pub fn near_limits(&self, quantity: Quantity) -> Option<[f32; 2]> {
+        let Spread { mean, deviation } = self.spread(quantity)?;
+        let reach = NEAR_MAX * deviation.max(quantity.least_deviation());
+        Some([mean - reach, mean + reach].map(|scaled| quantity.natural(f64::from(scaled))))
+    }
+
     /// Whether it was measured on something and all its numbers are finite, no deviation negative.
     pub fn is_usable(&self) -> bool {
         let spreads = Quantity::ALL.into_iter().filter_map(|q| self.spread(q));

@@ -115,8 +115,8 @@ impl Quantity {
         }
     }
 
-    /// Back from the scale it is compared on.
-    pub(super) fn natural(self, scaled: f64) -> f32 {
+    /// Back from the scale it is compared on: grey levels, canvas pixels, the bare sharpness.
+    pub fn natural(self, scaled: f64) -> f32 {
         if self.counts_in_octaves() {
             libm::exp2(scaled) as f32
         } else {

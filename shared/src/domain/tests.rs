@@ -241,6 +241,26 @@ fn distance_is_in_deviations_but_never_finer_than_differences_that_mean_somethin
 }
 
 #[test]
+fn the_limits_of_what_is_near_are_where_distance_leaves_it() {
+    let wide = Look {
+        brightness: 220.0,
+        cell_side: Some(64.0),
+        ..plain()
+    };
+    let domain = Domain::of(&[gathered(&[plain(), wide])]).unwrap();
+    // Means 200 and 5.5 octaves, deviations 20 and half an octave; the stain is always the same.
+    let limits = |quantity| domain.near_limits(quantity).unwrap();
+    assert_eq!(limits(Quantity::Brightness), [140.0, 260.0]);
+    assert_eq!(limits(Quantity::CellSide), [16.0, 128.0]);
+    assert_eq!(limits(Quantity::StainRed), [78.0, 102.0]);
+    let at = Look {
+        cell_side: Some(128.5),
+        ..plain()
+    };
+    assert_eq!(domain.distance(&at).nearness, Nearness::Far);
+}
+
+#[test]
 fn nearness_has_its_limits() {
     for (z, expected) in [
         (0.0, Nearness::Near),

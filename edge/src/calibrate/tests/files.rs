@@ -356,12 +356,13 @@ fn what_the_configuration_says_counts_before_the_calibration() {
         ..unset
     };
     let id = Some(kept.id());
+    let by_config = Some("configuration-0.2-um-per-px");
     for (config, calibration, scale, squeeze, expected) in [
         (unset, None, None, 1.0, None),
         (unset, Some(&nothing), None, 1.0, None),
         (unset, Some(&kept), Some(0.11), 0.5625, id),
-        (said, Some(&kept), Some(0.2), 0.5625, Some("configuration")),
-        (said, None, Some(0.2), 1.0, Some("configuration")),
+        (said, Some(&kept), Some(0.2), 0.5625, by_config),
+        (said, None, Some(0.2), 1.0, by_config),
         (squeezed, Some(&kept), Some(0.11), 0.75, id),
     ] {
         let found = InForce::of(&config, calibration);

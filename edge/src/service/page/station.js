@@ -48,6 +48,10 @@ function show(state) {
     .filter(Boolean).join(" - ") : "";
   filled(at("rows"), open ? open.rows.map(classRow) : []);
   filled(at("meters"), state.field.meters.map(meterRow));
+  const domain = state.domain;
+  at("domain").textContent = domain ? `Slide against training pictures: ${domain.nearness || "not enough fields"}` +
+    ` (${domain.fields} fields)` : "";
+  filled(at("look"), domain ? domain.meters.map(meterRow) : []);
   const clock = !state.moment || state.moment.wall === null ? "clock not set"
     : new Date(state.moment.wall * 1000).toLocaleString();
   at("about").textContent = [`source ${state.source.name} (${state.source.state})`,
