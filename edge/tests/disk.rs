@@ -148,12 +148,11 @@ fn assert_refusing(station: &mut Station, root: &Path, words: &str) -> u64 {
     let state = station.wait_state(|state| has_banner(state, words));
     assert!(has_banner(&state, "Nothing can be recorded"), "{state}");
     let counted = fields(&state);
-    let frames = state["field"]["frames"].clone();
     thread::sleep(Duration::from_millis(1500));
     let page = station.wait_page();
     let state = get(&page, "/api/state").unwrap();
     assert_eq!(fields(&state), counted, "{state}");
-    assert_eq!(state["mode"], json!("running"), "{frames}");
+    assert_eq!(state["mode"], json!("running"));
     for path in ["/", "/healthz", "/metrics", "/field.jpg"] {
         let status = station.until(|_| get_text(&page, path).filter(|it| it.0 == 200));
         assert!(status.is_some(), "{path}: {}", station.said());
@@ -298,11 +297,6 @@ fn start_without_room(disk: &Disk, refuse: impl Fn(), words: &str, allow: impl F
     assert_eq!(station.terminate().0, Some(0), "{}", station.said());
     assert_eq!(disk.place.lines("OPEN"), before);
     assert_eq!(verify(&root).unwrap().first_flaw(), None);
-
-    // In a script nobody looks at the page.
-    let mut station = Station::start(&config, &["--case", "NEW"]);
-    assert_eq!(station.ended().code(), Some(6), "{}", station.said());
-    assert!(station.said().contains(words), "{}", station.said());
 
     allow();
     let mut station = Station::start(&config, &["--case", "OPEN"]);

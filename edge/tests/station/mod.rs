@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Far more than a busy machine needs.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A data root with a configuration of its own.
 pub struct Place {
@@ -203,8 +203,10 @@ pub fn exchange(page: &str, request: &str) -> Option<(u16, String)> {
         .set_read_timeout(Some(Duration::from_secs(20)))
         .ok()?;
     stream.write_all(request.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    // A picture is no text; its status is what is asked for.
+    let answer = String::from_utf8_lossy(&answer);
     let status = answer.split(' ').nth(1)?.parse().ok()?;
     let body = answer.split_once("\r\n\r\n")?.1.to_owned();
     Some((status, body))
