@@ -73,10 +73,14 @@ struct Spent {
     engine: u64,
 }
 
+/// Of the engine (tract) for one canvas of the built-in model at most: its tensors, which it makes anew
+/// for each run. 267 were counted on x86-64, in every frame.
+const ENGINE_MAX: u64 = 300;
+
 #[test]
 fn after_the_first_frames_only_the_engine_allocates() {
-    const WARM: usize = 3;
-    const ROUNDS: usize = 12;
+    const WARM: usize = 2;
+    const ROUNDS: usize = 5;
     let frames = frames();
     let network = TractNetwork::load(&ModelFile::embedded()).unwrap();
     let mut detector = Detector::new(Box::new(network));
@@ -90,7 +94,8 @@ fn after_the_first_frames_only_the_engine_allocates() {
     for round in 0..WARM + ROUNDS {
         for frame in &frames {
             let (mail, got) = of(|| {
-                captured.clone_from(frame);
+                let mut room = captured.room(frame.size).unwrap();
+                room.bytes_mut().copy_from_slice(&frame.pixels);
                 mailbox.put(&mut captured);
                 mailbox.take(Duration::ZERO, &mut taken)
             });
@@ -115,6 +120,8 @@ fn after_the_first_frames_only_the_engine_allocates() {
     println!("{n} frames, {found} cells: {spent:?}");
     assert!(n >= 300 && found > n / 2, "{n} frames, {found} cells");
     let engine = spent.engine;
+    assert!(engine <= n as u64 * ENGINE_MAX, "{engine} by the engine");
+    assert_eq!(engine % n as u64, 0, "as many in every frame");
     assert_eq!(
         spent,
         Spent {
