@@ -30,7 +30,7 @@ class Station:
         config = folder / "station.toml"
         config.write_text(
             f"source = {{ {source} }}\n"
-            "calibration.um_per_pixel = 0.1\ncounting.target = 10000\n"
+            "calibration.um_per_pixel = 0.1\ncounting.target = 400\n"
             f"store = {{ root = {json.dumps(str(root))}, floor_mb = 1, floor_files = 0 }}\n"
             'http.address = "127.0.0.1:0"\n'
         )
