@@ -5,8 +5,9 @@ Without words: JPEG frames of 640x480 and of 1920x1080, each shown once, as fast
 memory after every 1000 of them; the first tenth is not part of the slope.
 
 Numbers are those of /metrics and /proc. A case is open, so fields that pass the gate are searched, stored
-and recorded, each on the disk before the next. A stage's share is its time over the time the process had;
-decoding is the CPU time of the thread that captures.
+and recorded, each on the disk before the next; from 400 cells on, the largest target, frames are only judged. The
+time from capture to analysis is not among the numbers: `frame` begins when the analysis takes a frame. A stage's
+share is its time over the time the process had; decoding is the CPU time of the thread that captures.
 """
 
 import argparse
