@@ -32,6 +32,16 @@ pub fn make_folder(path: &Path) -> Result<(), OutputError> {
     fs::create_dir_all(path).map_err(|error| OutputError::at(path, error))
 }
 
+/// Writes a whole file: under its name it is there with all its bytes, or as it was before.
+///
+/// # Errors
+/// When the disk is full or gone.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
+    let mut file = AtomicFile::create(path)?;
+    file.write(bytes)?;
+    file.commit()
+}
+
 /// A file that appears under its name on [`AtomicFile::commit`] and not before.
 #[derive(Debug)]
 pub struct AtomicFile {

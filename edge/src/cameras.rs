@@ -55,8 +55,7 @@ pub fn run(args: &Cameras, print: &mut dyn Write) -> Result<(), Failure> {
         return Err(CamerasError::Closed(found.closed.join("; ")).into());
     }
     if args.json {
-        let text = serde_json::to_string_pretty(&found)?;
-        return Ok(writeln!(print, "{text}")?);
+        return crate::commands::print_json(print, &found);
     }
     for camera in &found.cameras {
         writeln!(print, "{camera}\n")?;

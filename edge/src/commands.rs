@@ -9,9 +9,7 @@ use serde::Serialize;
 use crate::bench::{BenchReport, bench, drawn, pictures_of};
 use crate::case::text::CaseId;
 use crate::check::check;
-use crate::cli::{
-    Bench, Check, Cli, Command, Config, Demo, Model, ModelCommand, Replay, Run, StationChoice,
-};
+use crate::cli::{Bench, Check, Cli, Command, Config, Demo, Model, ModelCommand, Replay, Run};
 use crate::config::{DEFAULT_TEXT, StationConfig, read};
 use crate::count::RESEARCH_NOTE;
 use crate::demo::demo;
@@ -219,12 +217,12 @@ fn run_station(args: &Run) -> Result<(), Failure> {
 fn run_model(command: &ModelCommand, print: &mut dyn Write) -> Result<(), Failure> {
     let installed = match command {
         ModelCommand::Install { file, station } => {
-            let config = config_of(station)?;
+            let config = config_of(station.config.as_deref())?;
             let key = config.model.public_key.as_deref();
             Models::of(&config.store.root).install(file, key)?
         }
         ModelCommand::Rollback { station } => {
-            Models::of(&config_of(station)?.store.root).rollback()?
+            Models::of(&config_of(station.config.as_deref())?.store.root).rollback()?
         }
     };
     let when = match installed.already {
@@ -238,8 +236,8 @@ fn run_model(command: &ModelCommand, print: &mut dyn Write) -> Result<(), Failur
     )?)
 }
 
-pub(crate) fn config_of(station: &StationChoice) -> Result<StationConfig, Failure> {
-    let file = station.config.as_deref();
+/// Of this file, or the default.
+pub(crate) fn config_of(file: Option<&Path>) -> Result<StationConfig, Failure> {
     file.map_or_else(|| Ok(StationConfig::default()), read_config)
 }
 
@@ -251,7 +249,7 @@ fn read_config(file: &Path) -> Result<StationConfig, Failure> {
     Ok(config.values)
 }
 
-fn print_json(print: &mut dyn Write, value: &impl Serialize) -> Result<(), Failure> {
+pub(crate) fn print_json(print: &mut dyn Write, value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)?;
     Ok(writeln!(print, "{text}")?)
 }

@@ -39,4 +39,5 @@ pub mod service;
 pub mod source;
 pub mod station;
 pub mod store;
+pub mod text_file;
 pub mod tract;

@@ -14,6 +14,18 @@ use crate::cell::Cell;
 use crate::class::ClassId;
 use crate::geometry::{BBox, Image, Size};
 
+/// Keys of a COCO annotation that an attribute may not be called.
+pub const COCO_KEYS: [&str; 8] = [
+    "id",
+    "image_id",
+    "category_id",
+    "category_name",
+    "bbox",
+    "area",
+    "iscrowd",
+    "segmentation",
+];
+
 /// What stands in the columns of a label file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

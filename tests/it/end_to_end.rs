@@ -113,6 +113,8 @@ pub(crate) fn trained_from(
     validate_every: usize,
     out: &Path,
 ) -> Checkpoint {
+    // Sums of floats depend on how many threads share them: the same network on every machine.
+    tch::set_num_threads(2);
     let options = TrainOptions {
         out: out.to_path_buf(),
         device: Device::Cpu,

@@ -8,16 +8,16 @@ use clap::{ArgGroup, Args, ValueEnum};
 use serde::Serialize;
 use shared::pixels::RgbView;
 
+use super::CalibrateError;
 use super::blank::BlankField;
 use super::frames::Frames;
 use super::keep::{Keeper, load, load_blank};
 use super::measure::{Measured, measure};
 use super::record::{Blank, Calibration, Content, Mark, Scale, ScaleBy, Squeeze};
 use super::standing::Standing;
-use super::{CalibrateError, chosen};
 use crate::cli::StationChoice;
 use crate::clock::{self, Clock, Moment};
-use crate::commands::config_of;
+use crate::commands::{config_of, print_json};
 use crate::config::StationConfig;
 use crate::exit::Failure;
 use crate::field::gate::{GateLimits, Reason};
@@ -26,6 +26,7 @@ use crate::field::map::Track;
 use crate::field::red_cells::RedCells;
 use crate::field::{FieldWatch, WatchOptions};
 use crate::source::SourceKind;
+use crate::source::chosen::opener;
 
 /// Arguments of `calibrate`.
 #[derive(Args, Clone, Debug)]
@@ -108,7 +109,7 @@ struct Shown<'a> {
 /// # Errors
 /// Whatever kept it from being done; nothing is changed then.
 pub fn run(args: &Calibrate, print: &mut dyn Write) -> Result<(), Failure> {
-    let config = config_of(&args.station)?;
+    let config = config_of(args.station.config.as_deref())?;
     let calibration = match args.show {
         true => shown(&config.store.root)?,
         false => calibrate(args, &config)?,
@@ -137,8 +138,7 @@ fn print_one(
             calibration: calibration.content(),
             banner,
         };
-        let text = serde_json::to_string_pretty(&shown)?;
-        return Ok(writeln!(print, "{text}")?);
+        return print_json(print, &shown);
     }
     writeln!(print, "{calibration}")?;
     if let Some(banner) = banner {
@@ -175,7 +175,7 @@ fn calibrate(args: &Calibrate, config: &StationConfig) -> Result<Calibration, Ca
         eprintln!("{mended}");
     }
     let clock = Clock::new(started.boot);
-    let source = chosen::open(&config.source, clock.start())?;
+    let source = opener(&config.source, clock.start())?(None)?;
     let patience = Duration::from_secs_f32(config.source.life.start_within_s);
     let mut frames = Frames::new(source, patience)?;
     eprintln!("{}, frames of {}", frames.identity().name, frames.size());

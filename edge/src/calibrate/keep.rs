@@ -2,7 +2,7 @@
 //! did and the pictures of their blank fields.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
@@ -13,9 +13,10 @@ use sha2::{Digest, Sha256};
 use shared::geometry::Size;
 
 use super::record::{Calibration, Content, VERSION, id_of};
-use crate::atomic::{AtomicFile, OutputError, make_folder};
+use crate::atomic::{OutputError, make_folder, write_file};
 use crate::model::hexadecimal;
 use crate::picture::{self, Picture};
+use crate::text_file;
 
 /// The one that counts.
 pub const FILE: &str = "calibration.json";
@@ -250,8 +251,8 @@ impl Keeper {
         let mut bytes = serde_json::to_vec_pretty(&envelope).map_err(no_words)?;
         bytes.push(b'\n');
         let history = format!("{}.json", calibration.id());
-        write(&self.root.join(FOLDER).join(history), &bytes)?;
-        write(&path, &bytes)?;
+        write_file(&self.root.join(FOLDER).join(history), &bytes)?;
+        write_file(&path, &bytes)?;
         Ok(calibration)
     }
 
@@ -267,7 +268,7 @@ impl Keeper {
             .map_err(|error| OutputError::at(&folder, std::io::Error::other(error)))?;
         let sha256 = hexadecimal(&Sha256::digest(&png));
         let name = picture_name(&sha256);
-        write(&folder.join(&name), &png)?;
+        write_file(&folder.join(&name), &png)?;
         Ok((name, sha256))
     }
 
@@ -291,30 +292,9 @@ impl Keeper {
     }
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
-    let mut file = AtomicFile::create(path)?;
-    file.write(bytes)?;
-    file.commit()
-}
-
 fn read_text(path: &Path) -> Result<String, KeepError> {
-    let unreadable = |reason: String| KeepError::Unreadable {
+    text_file::read(path, BYTES_MAX).map_err(|reason| KeepError::Unreadable {
         path: path.display().to_string(),
         reason,
-    };
-    let failed = |error: std::io::Error| unreadable(error.to_string());
-    // Asked before opening: opening a pipe would wait for its writer.
-    if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(unreadable("no file, expected one".to_owned()));
-    }
-    let mut bytes = Vec::new();
-    let mut file = File::open(path).map_err(failed)?.take(BYTES_MAX + 1);
-    file.read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > BYTES_MAX {
-        return Err(unreadable(format!("more than {BYTES_MAX} bytes")));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        unreadable(format!("byte {at} is no UTF-8"))
     })
 }

@@ -14,7 +14,6 @@
 //! frame. Nothing here is read again while a case is open.
 
 pub mod blank;
-pub mod chosen;
 pub mod command;
 mod frames;
 pub mod keep;
@@ -32,15 +31,14 @@ use crate::atomic::OutputError;
 use crate::exit;
 use crate::field::FieldError;
 use crate::source::SourceError;
+use crate::source::chosen::NoCameras;
 
 /// Why nothing was calibrated; what was kept before is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrateError {
     /// The program was built without cameras.
-    #[error(
-        "source.kind is \"camera\": this program was built without the feature `camera`, expected one with it"
-    )]
-    NoCamera,
+    #[error(transparent)]
+    NoCameras(#[from] NoCameras),
     /// The source cannot be opened or failed.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -88,7 +86,7 @@ impl CalibrateError {
     pub fn code(&self) -> u8 {
         use crate::clock::BootError;
         match self {
-            Self::NoCamera | Self::NotThere { .. } => exit::FAILURE,
+            Self::NoCameras(NoCameras) | Self::NotThere { .. } => exit::FAILURE,
             Self::Source(SourceError::Folder(_)) => exit::BAD_DATA,
             Self::Source(SourceError::Phantom(_) | SourceError::Rate { .. }) => exit::USAGE,
             Self::Source(_) | Self::NoFrame { .. } => exit::DEVICE,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared::geometry::Size;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, When};
 use crate::config::CalibrationConfig;
 use crate::model::hexadecimal;
 use crate::source::{SourceIdentity, SourceKind};
@@ -270,34 +270,8 @@ impl fmt::Display for Made<'_> {
             wall,
             ..
         } = self.0;
-        match wall {
-            Some(wall) => write!(f, "{} UTC", Utc(*wall))?,
-            None => f.write_str("clock not set")?,
-        }
-        write!(f, ", start {} number {sequence}", boot.start())
-    }
-}
-
-/// Seconds since 1970 as date and time of day.
-struct Utc(i64);
-
-impl fmt::Display for Utc {
-    /// The civil calendar of Howard Hinnant's `civil_from_days`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, seconds) = (self.0.div_euclid(86_400), self.0.rem_euclid(86_400));
-        let shifted = days + 719_468;
-        let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-        let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * year + year / 4 - year / 100);
-        let month = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * month + 2) / 5 + 1;
-        let (month, later) = match month {
-            0..=9 => (month + 3, 0),
-            _ => (month - 9, 1),
-        };
-        let year = year + 400 * era + later;
-        let (hour, minute) = (seconds / 3600, seconds % 3600 / 60);
-        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
+        let start = boot.start();
+        write!(f, "{}, start {start} number {sequence}", When(*wall))
     }
 }
 
@@ -385,25 +359,6 @@ impl InForce {
             um_per_px: config.um_per_pixel.or(scale),
             squeeze: config.squeeze.or(squeeze).unwrap_or(1.0),
             id,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seconds_become_the_dates_of_the_calendar() {
-        // `date -u -d @SECONDS '+%F %R'`
-        for (seconds, expected) in [
-            (0, "1970-01-01 00:00"),
-            (951_782_400, "2000-02-29 00:00"),
-            (1_767_225_600, "2026-01-01 00:00"),
-            (1_835_395_199, "2028-02-28 23:59"),
-            (4_102_444_799, "2099-12-31 23:59"),
-        ] {
-            assert_eq!(Utc(seconds).to_string(), expected, "{seconds}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::atomic::{AtomicFile, OutputError, make_folder};
+use crate::atomic::{OutputError, make_folder, write_file};
 
 /// Where Linux names its own start.
 const KERNEL_BOOT: &str = "/proc/sys/kernel/random/boot_id";
@@ -152,9 +152,7 @@ fn begin_as(
         },
     };
     let start = last + 1;
-    let mut file = AtomicFile::create(&path)?;
-    file.write(format!("{start}\n").as_bytes())?;
-    file.commit()?;
+    write_file(&path, format!("{start}\n").as_bytes())?;
     let boot = BootId { kernel, start };
     Ok(Started { boot, mended })
 }

@@ -6,6 +6,7 @@
 
 mod boot;
 mod jump;
+mod when;
 
 use std::cmp::Ordering;
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use boot::{BootError, BootId, Started, begin};
 pub use jump::{JumpWatch, WallChange};
+pub use when::When;
 
 /// Earliest time that a wall clock may say: 2026-01-01 00:00 UTC, seconds since 1970. Before that
 /// the program did not exist, so the clock is not set.

@@ -1,13 +1,12 @@
 //! The file, else the last one that worked, else nothing but the reason.
 
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
 use super::{ConfigError, HttpConfig, StationConfig, StoreConfig};
-use crate::atomic::{AtomicFile, OutputError, make_folder};
+use crate::atomic::{OutputError, make_folder, write_file};
+use crate::text_file;
 
 /// Name of the copy of the last configuration that worked, in the data root.
 pub const LAST_GOOD: &str = "config.last-good.toml";
@@ -96,9 +95,7 @@ pub fn keep(config: &Config) -> Result<(), OutputError> {
         return Ok(());
     }
     make_folder(root)?;
-    let mut file = AtomicFile::create(&copy)?;
-    file.write(config.text.as_bytes())?;
-    file.commit()
+    write_file(&copy, config.text.as_bytes())
 }
 
 /// Where the page is by a text that cannot be used.
@@ -127,20 +124,5 @@ fn root_of(text: &str) -> PathBuf {
 }
 
 fn read_text(path: &Path) -> Result<String, ConfigError> {
-    let unreadable = |reason: String| ConfigError::Unreadable { reason };
-    let failed = |error: std::io::Error| unreadable(error.to_string());
-    // Asked before opening: opening a pipe would wait for its writer.
-    if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(unreadable("no file, expected one".to_owned()));
-    }
-    let mut bytes = Vec::new();
-    let mut file = File::open(path).map_err(failed)?.take(BYTES_MAX + 1);
-    file.read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > BYTES_MAX {
-        return Err(unreadable(format!("more than {BYTES_MAX} bytes")));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        unreadable(format!("byte {at} is no UTF-8"))
-    })
+    text_file::read(path, BYTES_MAX).map_err(|reason| ConfigError::Unreadable { reason })
 }

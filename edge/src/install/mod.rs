@@ -14,7 +14,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::atomic::{AtomicFile, OutputError, make_folder, sync_folder};
+use crate::atomic::{OutputError, make_folder, sync_folder, write_file};
 use crate::check::{CheckReport, check};
 use crate::detector::{DetectError, Detector};
 use crate::model::{ModelError, ModelFile, Refusal};
@@ -183,8 +183,8 @@ impl Models {
             return Ok(current.installed(true));
         }
         let part = Part::new(self.folder.join(format!("{sha256}.part")))?;
-        write(&part.0.join(MODEL), model.bytes())?;
-        write(&part.0.join("model.onnx.minisig"), signature.as_bytes())?;
+        write_file(&part.0.join(MODEL), model.bytes())?;
+        write_file(&part.0.join("model.onnx.minisig"), signature.as_bytes())?;
         copy_second_file(&model, &part.0)?;
         // What is tried out is what was written, not what was read.
         let name = proven(&ModelFile::read(&part.0.join(MODEL))?, &sha256)?;
@@ -246,7 +246,7 @@ impl Models {
             let running = running.to_owned();
             return Err(InstallError::Exchanged { running, active });
         }
-        Ok(write(&self.case_path(), case.as_bytes())?)
+        Ok(write_file(&self.case_path(), case.as_bytes())?)
     }
 
     /// No case is open any more; nothing happens when none was.
@@ -361,18 +361,12 @@ fn copy_second_file(model: &ModelFile, folder: &Path) -> Result<(), InstallError
         Ok(second) => {
             let path = folder.join(MODEL);
             let path = path.with_extension(shared::contract::REGIONS_EXTENSION);
-            Ok(write(&path, second.bytes())?)
+            Ok(write_file(&path, second.bytes())?)
         }
         // Most have none; one that should have is refused when it is loaded.
         Err(Refusal::InFile { .. } | Refusal::NothingBeside) => Ok(()),
         Err(reason) => Err(ModelError::new(model.name(), reason).into()),
     }
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
-    let mut file = AtomicFile::create(path)?;
-    file.write(bytes)?;
-    file.commit()
 }
 
 /// A folder that goes away unless it is given its place.

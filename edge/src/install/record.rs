@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{InstallError, Installed, Models, remove_folder, write};
+use super::{InstallError, Installed, Models, remove_folder};
+use crate::atomic::write_file;
 
 /// The models of the record; none = the built-in one.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -72,7 +73,7 @@ impl Models {
     /// Exchanges the models, then removes those that neither count nor did before.
     pub(super) fn write_record(&self, record: &Active) -> Result<(), InstallError> {
         let text = serde_json::to_vec_pretty(record).expect("words only");
-        write(&self.record_path(), &text)?;
+        write_file(&self.record_path(), &text)?;
         let Ok(entries) = fs::read_dir(&self.folder) else {
             return Ok(());
         };

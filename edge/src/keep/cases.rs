@@ -5,9 +5,10 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::case::{ReadCase, read};
-use super::when::When;
-use super::{KeepError, Look, all_well, print_json};
+use super::{KeepError, Look, all_well};
 use crate::case::state::Phase;
+use crate::clock::When;
+use crate::commands::print_json;
 use crate::exit::{self, Failure};
 use crate::store::{CaseSummary, Store};
 

@@ -9,7 +9,6 @@ mod cases;
 mod retention;
 mod training;
 mod verify;
-mod when;
 
 #[cfg(test)]
 mod tests;
@@ -18,11 +17,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 
 use crate::atomic::OutputError;
 use crate::case::text::CaseId;
-use crate::config::{StationConfig, read};
+use crate::commands::config_of;
 use crate::exit::{self, Failure};
 use crate::store::StoreError;
 
@@ -140,14 +138,7 @@ impl Place {
         if let Some(root) = &self.root {
             return Ok(root.clone());
         }
-        let Some(file) = &self.config else {
-            return Ok(StationConfig::default().store.root);
-        };
-        let config = read(file).map_err(|error| Failure::Config {
-            file: file.display().to_string(),
-            error,
-        })?;
-        Ok(config.values.store.root)
+        Ok(config_of(self.config.as_deref())?.store.root)
     }
 }
 
@@ -181,11 +172,6 @@ fn all_well(codes: &[u8], of: usize) -> Result<(), Failure> {
         }
         .into()),
     }
-}
-
-fn print_json(print: &mut dyn Write, value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value)?;
-    Ok(writeln!(print, "{text}")?)
 }
 
 fn shown(path: &Path) -> String {

@@ -6,10 +6,9 @@ use std::time::SystemTime;
 
 use clap::Args;
 
-use super::when::When;
 use super::{KeepError, Place, case_id};
 use crate::case::text::CaseId;
-use crate::clock::{begin, wall_of};
+use crate::clock::{When, begin, wall_of};
 use crate::exit::Failure;
 use crate::store::Store;
 use crate::store::retention::{Agreed, Kept, Rule, kept};

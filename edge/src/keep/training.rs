@@ -147,9 +147,7 @@ impl Export<'_> {
             Ok(found) => found,
             Err(error) => return Ok(Err((error.to_string(), error.code()))),
         };
-        let summaries = self.store.cases();
-        let flaw = summaries.into_iter().find(|c| c.case == *case);
-        if let Some(flaw) = flaw.and_then(|c| c.flaw) {
+        if let Some(flaw) = self.store.case(case).and_then(|c| c.flaw) {
             return Ok(Err((flaw.to_string(), exit::BAD_DATA)));
         }
         if let Err(other) = self.take_tables(case, &found) {

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{KeepError, Look, print_json, shown};
+use super::{KeepError, Look, shown};
+use crate::commands::print_json;
 use crate::exit::Failure;
 use crate::store::{StoreError, Verified, held_by, verify};
 

@@ -15,6 +15,7 @@ use crate::frame::Frame;
 
 #[cfg(feature = "camera")]
 pub mod camera;
+pub mod chosen;
 pub mod decode;
 pub mod folder;
 pub mod life;

@@ -321,8 +321,6 @@ impl Analysis {
         self.shared.numbers.stages.add(&findings.times);
         let slide = self.slide.as_mut().expect("the frame was placed on it");
         gauge(&self.shared, slide, &findings);
-        // Replaced by the one on which the answer comes.
-        let (recorded, _) = sync_channel(1);
         let mut found = FieldFound {
             frame: frame.sequence,
             size: view.size(),
@@ -333,7 +331,6 @@ impl Analysis {
             margin: 0,
             no_room: findings.dropped.detections,
             jpeg: Vec::new(),
-            recorded,
         };
         for detection in findings.detections {
             match slide.watch.offer(place, &detection.bbox) {
@@ -368,10 +365,10 @@ impl Analysis {
     }
 
     /// Waits until the field is on the disk, or is not to be.
-    fn hand_over(&self, mut found: FieldFound) -> bool {
+    fn hand_over(&self, found: FieldFound) -> bool {
         let (recorded, answer) = sync_channel(1);
-        found.recorded = recorded;
-        let sent = self.desk.send(Task::Field(Box::new(found)));
+        let found = Box::new(found);
+        let sent = self.desk.send(Task::Field { found, recorded });
         sent.is_ok() && answer.recv().unwrap_or(false)
     }
 

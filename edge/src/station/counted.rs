@@ -1,8 +1,6 @@
 //! From what the field watch and the detector say to what a case records, and back: the one place where
 //! the two kinds of types meet.
 
-use std::sync::mpsc::SyncSender;
-
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageResult};
 use shared::geometry::Size;
@@ -39,8 +37,6 @@ pub struct FieldFound {
     pub no_room: u32,
     /// The picture.
     pub jpeg: Vec<u8>,
-    /// Whether it is on the disk.
-    pub recorded: SyncSender<bool>,
 }
 
 impl FieldFound {

@@ -174,7 +174,11 @@ impl Desk {
                 self.tick();
                 order.answer(answer);
             }
-            Task::Field(found) => self.field(*found),
+            Task::Field { found, recorded } => {
+                let done = self.field(*found);
+                // The analysis may have ended.
+                let _ = recorded.send(done);
+            }
             Task::NewField(done) => {
                 let who = Text::try_from(super::start::UNATTENDED).expect("a short line");
                 let outcome = self.act(CaseEvent::NewFieldByHand { who }, &[]);
@@ -199,16 +203,14 @@ impl Desk {
         }
     }
 
-    /// Records a field; the analysis waits for it.
-    fn field(&mut self, mut found: FieldFound) {
-        let recorded = std::mem::replace(&mut found.recorded, std::sync::mpsc::sync_channel(1).0);
+    /// Records a field, and posts what follows for the next one; `false` when it is not recorded.
+    fn field(&mut self, found: FieldFound) -> bool {
         let done = self.record_field(found);
         self.post();
-        // The analysis may have ended.
-        let _ = recorded.send(done);
         if self.case.as_ref().map(|it| it.state.phase()) != Some(Phase::Scanning) {
             self.shown = None;
         }
+        done
     }
 
     fn record_field(&mut self, mut found: FieldFound) -> bool {

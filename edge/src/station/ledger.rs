@@ -88,15 +88,12 @@ impl Ledger {
 
     /// Last hash of a case's chain: what a signature signs.
     pub fn head(&self, case: &CaseId) -> Option<Sha256> {
-        let all = self.store.cases();
-        let summary = all.into_iter().find(|it| it.case == *case)?;
-        Sha256::try_from(summary.head.hash).ok()
+        Sha256::try_from(self.store.case(case)?.head.hash).ok()
     }
 
     /// What is wrong with a case's chain.
     pub fn flaw(&self, case: &CaseId) -> Option<Flaw> {
-        let all = self.store.cases();
-        all.into_iter().find(|it| it.case == *case)?.flaw
+        self.store.case(case)?.flaw
     }
 
     /// What is wrong with the station's chain.

@@ -1,6 +1,6 @@
 //! From the configuration's plain numbers to the types of those who use them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shared::contract::ModelContract;
 use shared::domain::Domain;
@@ -18,12 +18,8 @@ use crate::config::{
 use crate::field::WatchOptions;
 use crate::field::gate::GateLimits;
 use crate::field::map::MapLimits;
-use crate::source::SourceIdentity;
+use crate::source::chosen::NoCameras;
 use crate::source::life::LifeLimits;
-use crate::source::pace::Rate;
-use crate::source::phantom::{Phantom, Walk};
-use crate::source::pictures::Pictures;
-use crate::source::watched::Opener;
 use crate::store::Floor;
 
 /// Key frames compared with a frame of a source that waits, while the place is lost: there is time for
@@ -34,11 +30,8 @@ const SEARCHED_WHERE_IT_WAITS: u32 = 64;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SettingsError {
     /// Cameras were left out when the program was built.
-    #[error(
-        "source.kind is \"camera\", expected another: this program was built without the feature camera"
-    )]
-    #[cfg_attr(feature = "camera", allow(dead_code))]
-    NoCameras,
+    #[error(transparent)]
+    NoCameras(#[from] NoCameras),
     /// A class the model does not have.
     #[error("thresholds.classes.{name}: no such class, expected one of {known}")]
     Class {
@@ -209,71 +202,6 @@ pub fn waits(config: &SourceConfig) -> bool {
         SourceChoice::Folder => true,
         SourceChoice::Sequence | SourceChoice::Phantom => config.fps.is_none(),
     }
-}
-
-/// Opens the source of the configuration, and no other. Times are since `start`.
-///
-/// # Errors
-/// For a camera in a program that was built without.
-pub fn opener(config: &SourceConfig, start: Instant) -> Result<Opener, SettingsError> {
-    let rate = config.fps.map_or(Rate::Free, Rate::PerSecond);
-    let folder = config.folder.clone().unwrap_or_default();
-    Ok(match config.kind {
-        SourceChoice::Camera => return camera(config, start),
-        SourceChoice::Folder => Box::new(move |_: Option<&SourceIdentity>| {
-            Ok(Box::new(Pictures::folder(&folder, rate, start)?))
-        }),
-        SourceChoice::Sequence => Box::new(move |_: Option<&SourceIdentity>| {
-            Ok(Box::new(Pictures::sequence(&folder, rate, start)?))
-        }),
-        SourceChoice::Phantom => {
-            let phantom = config.phantom;
-            let mut walk = Walk::demo(u64::from(phantom.seed));
-            walk.slides = phantom.slides;
-            walk.field.white_cells = phantom.white_cells;
-            Box::new(move |_: Option<&SourceIdentity>| {
-                Ok(Box::new(Phantom::new(walk.clone(), rate, start)?))
-            })
-        }
-    })
-}
-
-#[cfg(not(feature = "camera"))]
-fn camera(_config: &SourceConfig, _start: Instant) -> Result<Opener, SettingsError> {
-    Err(SettingsError::NoCameras)
-}
-
-#[cfg(feature = "camera")]
-fn camera(config: &SourceConfig, start: Instant) -> Result<Opener, SettingsError> {
-    use crate::config::CameraFormat;
-    use crate::source::PixelFormat;
-    use crate::source::camera::{Camera, CameraChoice, CameraSettings, ControlWishes};
-
-    let camera = &config.camera;
-    let controls = camera.controls;
-    let settings = CameraSettings {
-        choice: CameraChoice {
-            card: camera.card.clone(),
-            bus: camera.bus.clone(),
-            node: camera.node.clone(),
-        },
-        format: match camera.format {
-            CameraFormat::Mjpeg => PixelFormat::Mjpeg,
-            CameraFormat::Yuyv => PixelFormat::Yuyv,
-            CameraFormat::Nv12 => PixelFormat::Nv12,
-            CameraFormat::Grey => PixelFormat::Grey,
-        },
-        size: Size::new(camera.width, camera.height),
-        fps: camera.fps,
-        controls: ControlWishes {
-            exposure_100us: controls.exposure_100us,
-            white_balance_k: controls.white_balance_k,
-            focus: controls.focus,
-            gain: controls.gain,
-            mains: Some(controls.mains),
-        },
-    };
-    Ok(Camera::opener(settings, start))
 }
 
 #[cfg(test)]

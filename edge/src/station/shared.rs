@@ -29,7 +29,12 @@ pub enum Task {
     /// A command of the page.
     Order(Order),
     /// Record a field.
-    Field(Box<FieldFound>),
+    Field {
+        /// With its picture.
+        found: Box<FieldFound>,
+        /// Whether it is on the disk.
+        recorded: SyncSender<bool>,
+    },
     /// Nobody is there to say that this is a new field, and it is one.
     NewField(SyncSender<bool>),
     /// The picture of a recorded field.

@@ -21,7 +21,8 @@ use crate::model::{ModelError, ModelFile};
 use crate::service::command::Refusal;
 use crate::service::view::{Banner, BannerLevel};
 use crate::service::{ServiceError, StationView};
-use crate::source::watched::{Opener, Watched};
+use crate::source::chosen::opener;
+use crate::source::watched::Watched;
 use crate::store::{Repaired, Store, StoreError};
 use crate::tract::TractNetwork;
 
@@ -205,7 +206,7 @@ fn make(
         model.sha256(),
         thresholds.score,
     )?;
-    let opener: Opener = settings::opener(&config.source, clock.start())?;
+    let opener = opener(&config.source, clock.start()).map_err(SettingsError::from)?;
     let watched = Watched::new(
         opener,
         settings::life(&config.source.life),

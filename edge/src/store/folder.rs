@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
 use super::id::UNRECORDED;
-use crate::atomic::AtomicFile;
 use crate::case::text::CaseId;
 
 /// Name of a chain's file.
@@ -167,13 +166,6 @@ pub(super) fn sync_names(folder: &Path) -> Result<(), StoreError> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(StoreError::disk(folder, "flush"))
-}
-
-/// Writes a whole file: under its name it is there with all its bytes or not at all.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let mut file = AtomicFile::create(path)?;
-    file.write(bytes)?;
-    Ok(file.commit()?)
 }
 
 /// Makes a new file and waits for its bytes, not for its name ([`sync_names`]): a crash can leave half

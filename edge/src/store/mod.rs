@@ -195,14 +195,18 @@ impl Store {
 
     /// All cases, in order of their names.
     pub fn cases(&self) -> Vec<CaseSummary> {
-        let summary = |(case, state): (&Option<CaseId>, &ChainState)| {
-            Some(CaseSummary {
-                case: case.clone()?,
-                head: state.head.clone(),
-                flaw: state.flaw.clone(),
-            })
-        };
-        self.chains.iter().filter_map(summary).collect()
+        let cases = self.chains.keys().flatten();
+        cases.filter_map(|case| self.case(case)).collect()
+    }
+
+    /// One of them; `None` when there is none of this name.
+    pub fn case(&self, case: &CaseId) -> Option<CaseSummary> {
+        let state = self.known(case).ok()?;
+        Some(CaseSummary {
+            case: case.clone(),
+            head: state.head.clone(),
+            flaw: state.flaw.clone(),
+        })
     }
 
     /// What is wrong with the chain of the station; it takes no records then.

@@ -18,6 +18,7 @@ use super::folder::{self, Layout};
 use super::id::UNRECORDED;
 use super::repaired::Repaired;
 use super::{ChainState, PICTURE_BYTES_MAX, manifest_of, retention, verify};
+use crate::atomic::write_file;
 use crate::case::text::CaseId;
 
 /// A data root in order.
@@ -273,7 +274,7 @@ impl Repair<'_> {
             let kept = self.layout.folder(case).join(UNRECORDED);
             folder::make(&kept)?;
             let name = format!("audit-{}.half", head.entries + 1);
-            folder::write(&kept.join(name), &half)?;
+            write_file(&kept.join(name), &half)?;
         }
         folder::cut(&chain, head.bytes)?;
         self.repaired.push(Repaired::HalfRecord {
@@ -428,7 +429,7 @@ impl Repair<'_> {
         if expected.is_empty() {
             folder::cut(&manifest, 0)?;
         } else {
-            folder::write(&manifest, expected.as_bytes())?;
+            write_file(&manifest, expected.as_bytes())?;
         }
         self.repaired.push(Repaired::Manifest { manifest });
         Ok(None)

@@ -14,23 +14,11 @@ use serde_json::{Map, Value, json};
 use shared::attribute::AttributeSchema;
 use shared::cell::Cell;
 use shared::class::ClassId;
-use shared::label::{ColumnLayout, LabelLine};
+use shared::label::{COCO_KEYS, ColumnLayout, LabelLine};
 
 use super::crowds::as_crowds;
 use super::problem::DataError;
 use super::{Dataset, Sample, Split};
-
-/// Keys of a COCO annotation that an attribute may not be called.
-const COCO_KEYS: [&str; 8] = [
-    "id",
-    "image_id",
-    "category_id",
-    "category_name",
-    "bbox",
-    "area",
-    "iscrowd",
-    "segmentation",
-];
 
 /// What to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,23 +16,11 @@ use serde_json::{Map, Value, json};
 use shared::attribute::AttributeSchema;
 use shared::cell::Cell;
 use shared::class::{ClassId, ClassTable};
-use shared::label::{ColumnLayout, LabelLine};
+use shared::label::{COCO_KEYS, ColumnLayout, LabelLine};
 
 use super::select::Selected;
 use crate::atomic::{OutputError, make_folder};
 use crate::keep::KeepError;
-
-/// Keys of a COCO annotation that an attribute may not be called.
-const COCO_KEYS: [&str; 8] = [
-    "id",
-    "image_id",
-    "category_id",
-    "category_name",
-    "bbox",
-    "area",
-    "iscrowd",
-    "segmentation",
-];
 
 /// What numbers mean.
 #[derive(Clone, Debug, PartialEq)]

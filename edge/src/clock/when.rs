@@ -1,10 +1,13 @@
-//! A time for people.
+//! A wall clock's time for people.
 
 use std::fmt;
 
-/// Seconds since 1970 as `2027-01-15 08:00:00 UTC`, or that the clock was not set.
+/// Seconds since 1970, `None` = not set, as `2027-01-15 08:00:00 UTC`, or that the clock was not set.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct When(pub Option<i64>);
+pub struct When(
+    /// Seconds since 1970.
+    pub Option<i64>,
+);
 
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
