@@ -170,6 +170,7 @@ impl Bench {
                 options: &LossOptions::default(),
                 class_weights: None,
                 regions: None,
+                teacher: None,
             };
             let weights = GAINS.scaled(&self.head, canvas);
             loss(&given, &outputs.heads, &weights).total()

@@ -44,7 +44,7 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return match error {
             TrainError::Interrupted { .. } => Some(130),
             TrainError::Empty { .. } | TrainError::NoAttributes { .. } => Some(3),
-            TrainError::Resume(_) => Some(4),
+            TrainError::Resume(_) | TrainError::Teacher { .. } => Some(4),
             TrainError::Journal { .. } => Some(6),
             TrainError::NotFinite(_) => None,
             TrainError::Judged(inner) => Some(code(inner)),

@@ -227,6 +227,7 @@ impl<'a> SplitLoss<'a> {
                     logits,
                     truths: &taught.truths,
                 }),
+                teacher: None,
             };
             loss(&given, heads, &weights).values()
         });

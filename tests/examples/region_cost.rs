@@ -162,6 +162,7 @@ impl Scene {
                 options: &options,
                 class_weights: None,
                 regions,
+                teacher: None,
             };
             loss(&given, &outputs.heads, &WEIGHTS).total().backward();
         })

@@ -94,6 +94,7 @@ pub(crate) fn plan() -> TrainPlan {
         patience: 0,
         repeat: Vec::new(),
         quantized: false,
+        teacher: None,
     }
 }
 

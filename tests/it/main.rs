@@ -19,5 +19,7 @@ mod quantized_training;
 #[cfg(feature = "torch")]
 mod regions;
 mod shipped;
+#[cfg(feature = "torch")]
+mod teacher;
 #[cfg(unix)]
 mod unit;

@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use super::progress::Bar;
 use super::train_args::TrainArgs;
 use super::{config, say};
-use crate::checkpoint::{Checkpoint, weights_of};
+use crate::checkpoint::{Checkpoint, sha256_of, weights_of};
 use crate::dataset::{Split, remove_leaks};
 use crate::device;
 use crate::engine::autocast::AmpChoice;
@@ -22,7 +22,9 @@ use crate::engine::switches::Switches;
 use crate::exit::Usage;
 use crate::hyper::HyperValues;
 use crate::model::AttributeHead;
-use crate::train::{Ended, Start, TrainOptions, best_checkpoint, last_checkpoint, train};
+use crate::train::{
+    Ended, Start, TeacherFile, TrainOptions, TrainPlan, best_checkpoint, last_checkpoint, train,
+};
 
 /// Name of the file of flags in a run's folder.
 pub(super) const ARGS: &str = "args.toml";
@@ -57,7 +59,10 @@ pub fn run(mut args: TrainArgs) -> anyhow::Result<()> {
     let hyper = args.hyper()?;
     let plan = match &resume {
         Some(checkpoint) => checkpoint.run.plan.clone(),
-        None => args.plan(&hyper)?,
+        None => TrainPlan {
+            teacher: teacher_of(&args)?,
+            ..args.plan(&hyper)?
+        },
     };
     let before = resume.as_ref().or(float.as_ref());
     let tables = before.map(|c| (&c.run.classes, &c.run.schema));
@@ -130,6 +135,16 @@ fn time_budget(hours: Option<f64>) -> Result<Option<Duration>, Usage> {
             .map_err(|_| Usage(format!("--time-budget {hours}, expected hours from 0")))
     });
     budget.transpose()
+}
+
+fn teacher_of(args: &TrainArgs) -> anyhow::Result<Option<TeacherFile>> {
+    let Some(path) = &args.teacher else {
+        return Ok(None);
+    };
+    Ok(Some(TeacherFile {
+        sha256: sha256_of(path)?,
+        checkpoint: path.clone(),
+    }))
 }
 
 /// The checkpoint that a quantization-aware training goes on from.

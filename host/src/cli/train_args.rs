@@ -42,6 +42,11 @@ pub struct TrainArgs {
     /// function (Net2Net), for a large network at little cost.
     #[arg(long, requires = "weights", conflicts_with = "qat")]
     pub widen: bool,
+    /// Be taught, beside the truth, what this checkpoint of `train` says of the same canvases
+    /// (distillation): one of a larger network with the same classes, attributes and prior boxes
+    /// (--no-autoanchor for both). --set distill=GAIN weighs it.
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "qat")]
+    pub teacher: Option<PathBuf>,
     /// Quantization-aware training: go on from the checkpoint in --weights, whose network, canvas,
     /// classes and attributes are kept, computing with the numbers of its 8-bit form; `quantize` takes
     /// the ranges from what comes out. A few epochs with a small rate are enough: --epochs 6
@@ -317,6 +322,7 @@ impl TrainArgs {
             autoanchor: !self.no_autoanchor,
             patience: self.patience,
             quantized: self.qat,
+            teacher: None,
         })
     }
 

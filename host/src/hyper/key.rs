@@ -33,7 +33,7 @@ const fn key(name: &'static str, low: f64, legal: Legal) -> Key {
 }
 
 /// Every key: first YOLOv5's in the order of its files, then ours.
-pub(super) const KEYS: [Key; 38] = [
+pub(super) const KEYS: [Key; 39] = [
     key("lr0", 0.01, Above(0.0, 1.0)),
     key("lrf", 0.01, Within(0.0, 1.0)),
     key("momentum", 0.937, Below(0.0, 1.0)),
@@ -71,6 +71,7 @@ pub(super) const KEYS: [Key; 38] = [
     key("attr", 0.05, Within(0.0, 100.0)),
     key("label_smoothing", 0.0, Below(0.0, 1.0)),
     key("cls_any", 0.0, Within(0.0, 100.0)),
+    key("distill", 1.0, Within(0.0, 100.0)),
     key("turns", 1.0, Switch),
     key("stain", 0.0, Below(0.0, 1.0)),
     key("stain_offset", 0.0, Within(0.0, 1.0)),

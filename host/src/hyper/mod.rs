@@ -31,7 +31,7 @@ pub struct Hyper {
     pub schedule: Schedule,
     /// `box`, `obj`, `cls`, `attr`: before they are scaled to levels, classes and canvas.
     pub gains: LossWeights,
-    /// `fl_gamma`, `cls_pw`, `obj_pw`, `label_smoothing`, `anchor_t`, `cls_any`.
+    /// `fl_gamma`, `cls_pw`, `obj_pw`, `label_smoothing`, `anchor_t`, `cls_any`, `distill`.
     pub loss: LossOptions,
     /// `hsv_h` to `mixup`, `turns`, `stain`, `stain_offset`.
     pub augmentation: Augmentation,
@@ -175,6 +175,7 @@ impl Hyper {
                 label_smoothing: number("label_smoothing"),
                 anchor_t: small("anchor_t"),
                 cls_any: number("cls_any"),
+                distill: number("distill"),
                 ..LossOptions::default()
             },
             augmentation: Augmentation {

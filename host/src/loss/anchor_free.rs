@@ -174,6 +174,7 @@ mod tests {
             options: &options,
             class_weights: None,
             regions: None,
+            teacher: None,
         };
         let weights = LossWeights {
             bbox: 1.0,

@@ -89,6 +89,7 @@ mod tests {
             options: &options,
             class_weights: None,
             regions: None,
+            teacher: None,
         };
         let logits = [[0.0_f32, 0.5, 1.0], [-1.0, 0.0, -2.0]];
         let rows: Vec<f32> = logits

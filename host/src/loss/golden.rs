@@ -201,6 +201,7 @@ fn loss_and_gradients_are_the_reference_s() {
         options: &LossOptions::default(),
         class_weights: None,
         regions: None,
+        teacher: None,
     };
     let parts = loss(&given, &heads, &weights);
     let [bbox, objectness, class, _] = parts.values();

@@ -11,6 +11,7 @@ mod attributes;
 mod bbox;
 mod binary;
 mod class;
+mod distill;
 #[cfg(test)]
 mod golden;
 mod objectness;
@@ -108,6 +109,8 @@ pub struct Given<'a> {
     pub class_weights: Option<&'a Tensor>,
     /// What an attribute head on regions says; `None` where the heads say the attributes.
     pub regions: Option<Regions<'a>>,
+    /// Raw heads of the network that teaches this one, of the same spec; `None` = the truth alone teaches.
+    pub teacher: Option<&'a [Tensor]>,
 }
 
 impl Given<'_> {
@@ -166,6 +169,7 @@ impl LossTerms {
             let kind = given.options.attribute;
             terms.extend(attributes::terms(kind, 1.0, value_counts, logits, truths));
         }
+        terms.extend(distill::terms(given, heads));
         let device = heads[0].device();
         Self { terms, device }
     }

@@ -21,6 +21,9 @@ pub struct LossOptions {
     /// Weight of asking a cell of unsaid class to be surely of some class, 0 or more; 0 = off.
     #[serde(default)]
     pub cls_any: f64,
+    /// Weight of what a teacher says, 0 or more; nothing without one.
+    #[serde(default)]
+    pub distill: f64,
     /// How attributes are judged.
     #[serde(default)]
     pub attribute: AttributeLoss,
@@ -35,6 +38,7 @@ impl Default for LossOptions {
             label_smoothing: 0.0,
             anchor_t: 4.0,
             cls_any: 0.0,
+            distill: 1.0,
             attribute: AttributeLoss::CrossEntropy,
         }
     }

@@ -52,6 +52,14 @@ pub enum TrainError {
         /// Why.
         source: std::io::Error,
     },
+    /// The teacher is another one than was asked for, or speaks of other things.
+    #[error("teacher {}: {reason}", .path.display())]
+    Teacher {
+        /// Its checkpoint.
+        path: PathBuf,
+        /// Expected and found.
+        reason: String,
+    },
     /// The checkpoint to go on from does not fit.
     #[error("cannot go on from this checkpoint: {0}")]
     Resume(String),

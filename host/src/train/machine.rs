@@ -57,15 +57,16 @@ impl Machine {
         self.scaler
     }
 
-    /// The network on u8 canvases, in training; what it says comes in 32 bits.
+    /// The network on u8 canvases, in training or as it is used; what it says comes in 32 bits.
     pub(super) fn forward(
         &self,
         network: &Detector,
         canvases: &Tensor,
+        train: bool,
     ) -> Result<Outputs, EngineError> {
         let canvases = scaled(&channels_last(&canvases.to_device(self.device)));
         let together = &self.together;
-        let run = || together.forward(|| network.forward(&canvases, true));
+        let run = || together.forward(|| network.forward(&canvases, train));
         let outputs = self.precision.run(self.device, run)??;
         let single = |t: Tensor| t.to_kind(Kind::Float);
         Ok(Outputs {

@@ -13,6 +13,7 @@ mod regions;
 mod run;
 mod shown;
 mod start;
+mod teacher;
 mod together;
 mod widen;
 
@@ -29,7 +30,9 @@ use run::Run;
 
 pub use error::TrainError;
 pub use journal::{EpochRow, Journal};
-pub use plan::{AttributePlan, Balance, Ended, Repeat, Start, TrainOptions, TrainPlan};
+pub use plan::{
+    AttributePlan, Balance, Ended, Repeat, Start, TeacherFile, TrainOptions, TrainPlan,
+};
 pub use progress::Progress;
 pub(crate) use regions::Taught;
 

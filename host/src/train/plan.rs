@@ -62,6 +62,19 @@ pub struct TrainPlan {
     /// [`Start::Float`], by one process.
     #[serde(default)]
     pub quantized: bool,
+    /// The network that teaches this one beside the truth.
+    #[serde(default)]
+    pub teacher: Option<TeacherFile>,
+}
+
+/// A checkpoint that teaches: its running mean, at the plan's canvas.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherFile {
+    /// Where it lies.
+    pub checkpoint: PathBuf,
+    /// A run goes on with the very same.
+    pub sha256: String,
 }
 
 /// How attributes are learned.

@@ -69,6 +69,7 @@ fn plan(detection: DetectionHead, batch: usize) -> TrainPlan {
         patience: 0,
         repeat: Vec::new(),
         quantized: false,
+        teacher: None,
     }
 }
 
@@ -203,6 +204,7 @@ fn gradient(
         options: &plan.loss,
         class_weights: None,
         regions: None,
+        teacher: None,
     };
     let terms = LossTerms::of(&given, &outputs.heads);
     let mut counts = terms.counts();

@@ -10,6 +10,7 @@ use super::ranges;
 use super::regions::Taught;
 use super::shown;
 use super::start::{class_weights_of, state_of};
+use super::teacher::Teacher;
 use super::together::Together;
 use super::widen::widened;
 use super::{
@@ -41,6 +42,7 @@ pub(super) struct Run<'a> {
     pub(super) state: RunState,
     store: nn::VarStore,
     network: Detector,
+    teacher: Option<Teacher>,
     machine: Machine,
     sgd: Sgd,
     ema: Ema,
@@ -85,6 +87,9 @@ impl<'a> Run<'a> {
         if !state.plan.attributes.gradient {
             network.detach_attributes(&state.head());
         }
+        let teacher = state.plan.teacher.as_ref();
+        let teacher = teacher.map(|file| Teacher::open(file, &state, options.device));
+        let teacher = teacher.transpose()?;
         let together = Together::new(options.group.clone());
         together.agree(
             "the plan or the data",
@@ -132,6 +137,7 @@ impl<'a> Run<'a> {
             state,
             store,
             network,
+            teacher,
             machine,
             sgd,
             ema,
@@ -316,7 +322,10 @@ impl<'a> Run<'a> {
     ) -> Result<(LossParts, bool), EngineError> {
         let plan = &self.state.plan;
         let head = self.state.head();
-        let outputs = self.machine.forward(&self.network, &batch.canvases)?;
+        let outputs = self.machine.forward(&self.network, &batch.canvases, true)?;
+        let teacher = self.teacher.as_ref();
+        let said = teacher.map(|teacher| teacher.heads(&self.machine, &batch.canvases));
+        let said = said.transpose()?;
         let taught = self.network.regions().map(|head| {
             let taught = Taught::of(&batch.targets, plan.canvas, plan.attributes.regions_max);
             losses.left_out += taught.left_out;
@@ -335,6 +344,7 @@ impl<'a> Run<'a> {
             options: &plan.loss,
             class_weights: self.class_weights.as_ref(),
             regions,
+            teacher: said.as_deref(),
         };
         let terms = LossTerms::of(&given, &outputs.heads);
         // One round for all that the processes have to tell each other.

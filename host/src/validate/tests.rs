@@ -36,6 +36,7 @@ pub(crate) fn plan() -> TrainPlan {
         patience: 0,
         repeat: Vec::new(),
         quantized: false,
+        teacher: None,
     }
 }
 
@@ -84,6 +85,7 @@ fn by_hand(network: &Detector, head: &HeadSpec, plan: &TrainPlan, samples: &[&Sa
         options: &plan.loss,
         class_weights: None,
         regions: None,
+        teacher: None,
     };
     loss(&given, &heads, &weights).values()
 }
