@@ -1,12 +1,13 @@
 """The whole station, measured from outside: `leuko-edge run` on drawn frames.
 
-Without words: JPEG frames of 640x480 and of 1920x1080, each shown once, as fast as they are analysed
-(`--frames N` of each, default 400). With `--memory N`: N frames of the drawn slide that never ends, and the
+Without words: JPEG frames of 640x480 and of 1920x1080 (`--frames N` of each, default 400), each shown once: as fast
+as they are analysed, and once more as a camera would (`--fps`, default 30), where a newer frame replaces one that
+nobody had time for. With `--memory N`: N frames of the drawn slide that never ends, and the
 memory after every 1000 of them; the first tenth is not part of the slope.
 
 Numbers are those of /metrics and /proc. A case is open, so fields that pass the gate are searched, stored
 and recorded, each on the disk before the next; from 400 cells on, the largest target, frames are only judged. The
-time from capture to analysis is not among the numbers: `frame` begins when the analysis takes a frame. A stage's
+age of an analysed frame counts from when it was due, its decoding, wait and record included. A stage's
 share is its time over the time the process had; decoding is the CPU time of the thread that captures.
 """
 
@@ -27,6 +28,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 class Station:
     def __init__(self, binary, folder, source):
+        folder.mkdir(exist_ok=True)
         root = folder / "data"
         config = folder / "station.toml"
         config.write_text(
@@ -82,33 +84,35 @@ class Station:
 
 
 def p95_ms(metrics, stage):
-    """Upper edge of the bin that holds it."""
+    """As Prometheus' histogram_quantile has it: even within the bin that holds it."""
     of_stage = re.compile(rf'leuko_stage_seconds_bucket{{stage="{stage}",le="([^"]+)"}}')
-    bins = [(m[1], int(v)) for k, v in metrics.items() if (m := of_stage.fullmatch(k))]
-    wanted = bins[-1][1] * 0.95
-    edge = next(edge for edge, count in bins if count >= wanted)
-    return "more" if edge == "+Inf" else f"{float(edge) * 1000:g}"
+    bins = [(float(m[1]), int(v)) for k, v in metrics.items() if (m := of_stage.fullmatch(k))]
+    wanted, below, before = bins[-1][1] * 0.95, 0.0, 0
+    for edge, count in bins:
+        if count >= wanted:
+            return (below + (edge - below) * (wanted - before) / (count - before)) * 1000
+        below, before = edge, count
 
 
-def throughput(options, width, height):
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        frames = folder / "frames"
-        subprocess.run([options.draw, frames, str(width), str(height), str(options.frames)], check=True)
-        size = sum(it.stat().st_size for it in frames.iterdir()) / options.frames
-        station = Station(options.binary, folder, f'kind = "folder", folder = {json.dumps(str(frames))}')
-        station.until(lambda: '"event":"source_over"' in station.said())
-        wall = time.monotonic() - station.began
-        count = 'leuko_stage_seconds_count{stage="frame"}'
-        station.until(lambda: int(station.metrics()[count]) >= options.frames)
-        cpu, threads = station.cpu()
-        (now, most), metrics = station.memory(), station.metrics()
-        station.end()
-    print(f"{width}x{height}: {options.frames} JPEG frames of {size / 1024:.0f} KiB, "
-          f"{metrics['leuko_fields_total']} fields and {metrics['leuko_cells_total']} cells recorded")
-    print(f"  {options.frames / wall:.1f} frames/s; CPU {cpu / options.frames * 1000:.1f} ms a frame; "
-          f"analysis of a frame: 95 % within {p95_ms(metrics, 'frame')} ms")
-    print(f"  memory: {now / 1e6:.1f} MB at the end, {most / 1e6:.1f} MB at most")
+def finished(station, frames):
+    """Metrics once the source is over and its last frame is analysed."""
+    station.until(lambda: '"event":"source_over"' in station.said())
+    count = 'leuko_stage_seconds_count{stage="frame"}'
+    replaced = "leuko_replaced_frames_total"
+    return station.until(lambda: (m := station.metrics()) and int(m[count]) + int(m[replaced]) >= frames and m)
+
+
+def free(options, folder, source):
+    station = Station(options.binary, folder / "free", source)
+    metrics = finished(station, options.frames)
+    wall = time.monotonic() - station.began
+    cpu, threads = station.cpu()
+    now, most = station.memory()
+    station.end()
+    print(f"  as fast as it goes: {options.frames / wall:.1f} frames/s; CPU {cpu / options.frames * 1000:.1f} ms "
+          f"a frame; analysis of a frame: 95 % within {p95_ms(metrics, 'frame'):.1f} ms; "
+          f"{metrics['leuko_fields_total']} fields and {metrics['leuko_cells_total']} cells recorded; "
+          f"memory {now / 1e6:.1f} MB at the end, {most / 1e6:.1f} MB at most")
     parts = [f"decode {threads.get('capture', 0) / wall:.1%}"]
     for stage in STAGES:
         total = float(metrics[f'leuko_stage_seconds_sum{{stage="{stage}"}}'])
@@ -116,6 +120,31 @@ def throughput(options, width, height):
         mean = total / max(runs, 1) * 1000
         parts.append(f"{stage} {total / wall:.1%} ({runs} of {mean:.2f} ms)")
     print("  of the time: " + ", ".join(parts))
+
+
+def in_time(options, folder, source):
+    """Frames come when a camera's would: how old is one when it is analysed?"""
+    station = Station(options.binary, folder / "in-time", f"{source}, fps = {options.fps}")
+    came = "leuko_source_frames_total"
+    metrics = station.until(lambda: (m := station.metrics()) and int(m[came]) >= options.frames and m)
+    wall = time.monotonic() - station.began
+    cpu, _ = station.cpu()
+    station.end()
+    replaced = int(metrics["leuko_replaced_frames_total"])
+    print(f"  {options.fps} frames/s: from capture to analysed 95 % within {p95_ms(metrics, 'latency'):.1f} ms; "
+          f"{replaced} of {metrics[came]} frames replaced by newer ones; CPU {cpu / wall:.0%} of a core")
+
+
+def throughput(options, width, height):
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        frames = folder / "frames"
+        subprocess.run([options.draw, frames, str(width), str(height), str(options.frames)], check=True)
+        kib = sum(it.stat().st_size for it in frames.iterdir()) / options.frames / 1024
+        print(f"{width}x{height}: {options.frames} JPEG frames of {kib:.0f} KiB")
+        for measure, kind in ((free, "folder"), (in_time, "sequence")):
+            source = f'kind = "{kind}", folder = {json.dumps(str(frames))}'
+            measure(options, folder, source)
 
 
 def slope(points):
@@ -150,6 +179,7 @@ def main():
     parser.add_argument("--binary", required=True, help="leuko-edge")
     parser.add_argument("--draw", required=True, help="the example draw_sequence")
     parser.add_argument("--frames", type=int, default=400, help="of each size (default 400)")
+    parser.add_argument("--fps", type=int, default=30, help="of the camera that is imitated (default 30)")
     parser.add_argument("--memory", type=int, nargs="?", const=100_000, metavar="N",
                         help="memory over N frames (default 100000) instead")
     parser.add_argument("--every", type=int, default=1000, help="frames between two looks at the memory")

@@ -20,7 +20,6 @@ pub mod demo;
 pub mod detector;
 pub mod embedded;
 pub mod exit;
-pub mod field;
 pub mod fields;
 #[cfg(test)]
 mod fixture;

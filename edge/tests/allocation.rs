@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use edge::detector::Detector;
-use edge::field::{FieldWatch, WatchOptions};
 use edge::frame::Frame;
 use edge::model::ModelFile;
 use edge::network::HeadBuffers;
@@ -14,6 +13,7 @@ use edge::source::phantom::{Phantom, Walk};
 use edge::source::{FrameSource, Received};
 use edge::station::mailbox::{Mailbox, Taken};
 use edge::tract::TractNetwork;
+use field::{FieldWatch, WatchOptions};
 
 /// The system's, counted.
 struct Counting;

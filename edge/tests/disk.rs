@@ -15,7 +15,9 @@ use edge::case::state::Phase;
 use edge::store::verify;
 use serde_json::{Value, json};
 
-use station::{Place, Station, errors, fields, get, get_text, has_banner, phase, review_and_sign};
+use station::{
+    Place, Station, errors, fields, get, get_text, has_banner, phase, review, review_and_sign, sign,
+};
 
 /// A data root on a disk of its own.
 struct Disk {
@@ -220,6 +222,82 @@ fn a_full_disk_stops_the_count_with_a_reason_and_room_lets_it_go_on() {
 }
 
 #[test]
+fn a_full_disk_refuses_the_signature_with_the_reason_and_takes_it_once_there_is_room() {
+    let Some(disk) = Disk::new("size=8m") else {
+        return;
+    };
+    let root = disk.place.root();
+    let config = disk.place.config(SLIDE);
+    let mut station = Station::start(&config, &["--case", "SIGN"]);
+    let counted = fields(&station.wait_state(|state| fields(state) >= 2));
+    review(&mut station, &root, "SIGN");
+    disk.fill();
+    // What is left in the last blocks of the files that are there.
+    let fills =
+        |station: &mut Station| (0..100).any(|_| station.order(&note(&"x".repeat(350))).0 == 507);
+    assert!(fills(&mut station), "a full disk took 100 notes");
+    let (status, answer) = sign(&mut station);
+    assert_eq!(status, 507, "{answer}");
+    let says_why = ["No space left on device", "disk is full"];
+    let said = answer.to_string();
+    assert!(says_why.iter().any(|it| said.contains(it)), "{answer}");
+    let state = station.wait_state(|_| true);
+    assert_eq!(phase(&state), "review", "{state}");
+
+    disk.empty();
+    let (status, answer) = sign(&mut station);
+    assert_eq!(status, 200, "{answer}");
+    end(station, &disk.place, "SIGN", counted);
+    assert_eq!(disk.place.case("SIGN").phase(), Phase::Signed);
+}
+
+#[test]
+fn a_disk_that_is_taken_out_stops_the_count_until_it_is_back() {
+    let Some(disk) = Disk::new("size=64m") else {
+        return;
+    };
+    // The disk stays in the machine; what is taken out is its place in the tree.
+    let slot = disk.place.folder.path().join("slot");
+    fs::create_dir(&slot).unwrap();
+    let insert = || mount(&["--bind", disk.at().to_str().unwrap()], &slot).unwrap();
+    insert();
+    let _cleared = Slot(slot.clone());
+    let config = disk.place.config(SLIDE);
+    let (inside, outside) = (slot.join("data"), disk.place.root());
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace(outside.to_str().unwrap(), inside.to_str().unwrap());
+    fs::write(&config, text).unwrap();
+    let mut station = Station::start(&config, &["--case", "GONE"]);
+    station.wait_state(|state| fields(state) >= 2);
+    unmount(&slot);
+    let state = station.wait_state(|state| has_banner(state, "Nothing can be recorded"));
+    assert!(has_banner(&state, "No such file or directory"), "{state}");
+    let counted = fields(&state);
+    thread::sleep(Duration::from_millis(1500));
+    assert_eq!(fields(&station.wait_state(|_| true)), counted);
+    let left = fs::read_dir(&slot).unwrap().count();
+    assert_eq!(left, 0, "nothing is written where the disk was");
+    insert();
+    assert_goes_on(&mut station, counted);
+    end(station, &disk.place, "GONE", counted);
+}
+
+/// A place in the tree where a disk may be.
+struct Slot(PathBuf);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        unmount(&self.0);
+    }
+}
+
+fn unmount(at: &Path) {
+    // Lazily: the station's files of it are open.
+    let done = Command::new("umount").arg("-l").arg(at).status();
+    assert!(done.is_ok_and(|it| it.success()), "{}", at.display());
+}
+
+#[test]
 fn a_disk_without_files_stops_the_count_and_lets_a_person_finish_the_case() {
     let Some(disk) = Disk::new("size=64m,nr_inodes=120") else {
         return;
@@ -271,7 +349,7 @@ fn a_disk_that_becomes_read_only_stops_the_count_until_it_can_be_written() {
 }
 
 /// A start on a disk that takes nothing: the case is shown, no record is taken, and no new case opened.
-/// When it takes records again the next start goes on.
+/// When it takes records again the station goes on by itself.
 fn start_without_room(disk: &Disk, refuse: impl Fn(), words: &str, allow: impl Fn()) {
     let root = disk.place.root();
     let config = disk.place.config(SLIDE);
@@ -281,20 +359,24 @@ fn start_without_room(disk: &Disk, refuse: impl Fn(), words: &str, allow: impl F
     refuse();
     let before = disk.place.lines("OPEN");
 
-    let mut station = Station::start(&config, &[]);
+    let mut station = Station::start(&config, &["--case", "OPEN"]);
     let state = station.wait_state(|state| has_banner(state, words));
+    assert!(has_banner(&state, "Nothing can be recorded"), "{state}");
+    assert!(has_banner(&state, "tried again every 10 s"), "{state}");
+    assert_eq!(errors(&state), 1, "said once: {state}");
     assert_eq!(state["mode"], json!("running"), "{state}");
     assert_eq!(phase(&state), "scanning", "{state}");
     assert!(fields(&state) >= counted, "{state}");
     let (status, answer) = station.order(&note("no"));
     assert_eq!(status, 507, "{answer}");
     assert!(answer.to_string().contains(words), "{answer}");
-    assert_eq!(station.terminate().0, Some(0), "{}", station.said());
     assert_eq!(disk.place.lines("OPEN"), before);
     assert_eq!(verify(&root).unwrap().first_flaw(), None);
+    let page = station.wait_page();
 
     allow();
-    let mut station = Station::start(&config, &["--case", "OPEN"]);
+    let begins_anew = |it: &Station| it.page().filter(|new| *new != page);
+    assert!(station.until(begins_anew).is_some(), "{}", station.said());
     station.wait_state(|state| fields(state) > counted && errors(state) == 0);
     end(station, &disk.place, "OPEN", counted);
 }
@@ -315,7 +397,7 @@ fn a_start_on_a_full_disk_shows_the_case_and_records_nothing() {
         return;
     };
     let (refuse, allow) = (|| disk.fill(), || disk.empty());
-    start_without_room(&disk, refuse, "nothing can be recorded", allow);
+    start_without_room(&disk, refuse, "full", allow);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::ops::RangeInclusive;
 use shared::geometry::Size;
 use shared::pixels::RgbView;
 
-use crate::field::FieldError;
-use crate::field::grey::{BLANK_MIN, Reduced, luma};
+use field::FieldError;
+use field::grey::{BLANK_MIN, Reduced, luma};
 
 /// Mean brightness of a blank field: enough to measure, and room above for a lamp that warms up.
 const BRIGHTNESS: RangeInclusive<f32> = 60.0..=245.0;

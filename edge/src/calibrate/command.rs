@@ -20,13 +20,13 @@ use crate::clock::{self, Clock, Moment};
 use crate::commands::{config_of, print_json};
 use crate::config::StationConfig;
 use crate::exit::Failure;
-use crate::field::gate::{GateLimits, Reason};
-use crate::field::grey::Reduced;
-use crate::field::map::Track;
-use crate::field::red_cells::RedCells;
-use crate::field::{FieldWatch, WatchOptions};
 use crate::source::SourceKind;
 use crate::source::chosen::opener;
+use field::gate::{GateLimits, Reason};
+use field::grey::Reduced;
+use field::map::Track;
+use field::red_cells::RedCells;
+use field::{FieldWatch, WatchOptions};
 
 /// Arguments of `calibrate`.
 #[derive(Args, Clone, Debug)]

@@ -6,9 +6,9 @@ use shared::geometry::Size;
 use shared::pixels::RgbView;
 
 use super::CalibrateError;
-use crate::field::FieldError;
 use crate::frame::Frame;
 use crate::source::{FrameSource, Received, SourceIdentity, SourceKind};
+use field::FieldError;
 
 /// Longest wait for one frame before looking around.
 const WAIT: Duration = Duration::from_millis(250);

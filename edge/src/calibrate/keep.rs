@@ -169,7 +169,7 @@ pub fn read(path: &Path) -> Result<Calibration, KeepError> {
 }
 
 /// The picture of the blank field, reduced, for
-/// [`FieldWatch::recall_blank`](crate::field::FieldWatch::recall_blank); `None` when none was shown.
+/// [`FieldWatch::recall_blank`](field::FieldWatch::recall_blank); `None` when none was shown.
 ///
 /// # Errors
 /// When its file is missing or not what was kept.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::record::RedCellBasis;
-use crate::field::red_cells::{RED_CELL_UM, RedCells, ScaleError};
+use field::red_cells::{RED_CELL_UM, RedCells, ScaleError};
 
 /// Standard deviation of a normal distribution over its median difference from the median.
 const SIGMA_OF_MEDIAN: f32 = 1.4826;

@@ -8,9 +8,9 @@
 //! How a station uses it: [`load`] at its start and before each case; [`Calibration::stands`] with the
 //! identity of the open source and the size of its frames gives the banner; only when it is no
 //! [`Standing::Mismatch`], [`InForce::of`] gives scale, squeeze (for
-//! [`WatchOptions::squeeze`](crate::field::WatchOptions)) and the id that goes into the record of the case,
+//! [`WatchOptions::squeeze`](field::WatchOptions)) and the id that goes into the record of the case,
 //! and [`load_blank`] the picture for
-//! [`FieldWatch::recall_blank`](crate::field::FieldWatch::recall_blank), to be shown before the first
+//! [`FieldWatch::recall_blank`](field::FieldWatch::recall_blank), to be shown before the first
 //! frame. Nothing here is read again while a case is open.
 
 pub mod blank;
@@ -29,9 +29,9 @@ pub use standing::Standing;
 
 use crate::atomic::OutputError;
 use crate::exit;
-use crate::field::FieldError;
 use crate::source::SourceError;
 use crate::source::chosen::NoCameras;
+use field::FieldError;
 
 /// Why nothing was calibrated; what was kept before is as it was.
 #[derive(Debug, thiserror::Error)]

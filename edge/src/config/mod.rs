@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::field::gate::GateLimits;
+use field::gate::GateLimits;
 
 pub use load::{Config, LAST_GOOD, Loaded, keep, load, read};
 pub use place::{ConfigError, Place};

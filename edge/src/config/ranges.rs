@@ -7,7 +7,7 @@ use shared::phantom::MAX_WHITE_CELLS;
 
 use super::place::Problem;
 use super::{LogPlace, SourceChoice, StationConfig};
-use crate::field::FieldError;
+use field::FieldError;
 
 /// Longest free text, bytes: a name of a camera, a host, a key.
 const TEXT_MAX: usize = 256;

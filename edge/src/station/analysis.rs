@@ -11,14 +11,14 @@ use shared::pixels::RgbView;
 
 use crate::case::event::CellSeen;
 use crate::detector::{DetectError, Detector, Findings};
-use crate::field::count_once::Fate;
-use crate::field::gate::Reason;
-use crate::field::map::{Place, Track};
-use crate::field::{FieldError, FieldWatch, Seen};
 use crate::frame::Frame;
 use crate::log::Level;
 use crate::picture;
 use crate::service::view::FieldPicture;
+use field::count_once::Fate;
+use field::gate::Reason;
+use field::map::{Place, Track};
+use field::{FieldError, FieldWatch, Seen};
 
 use super::counted::{FIELD_QUALITY, FieldFound, jpeg, meters_to_record};
 use super::gauge::Gauge;
@@ -58,6 +58,8 @@ pub struct Analysis {
     settings: WatchSettings,
     /// Nobody is there to say "new field".
     unattended: bool,
+    /// Frames come when they are due, so that their age means something.
+    keeps_time: bool,
     plan: Arc<Plan>,
     version: u64,
     slide: Option<Slide>,
@@ -75,6 +77,7 @@ impl Analysis {
         detector: Detector,
         settings: WatchSettings,
         unattended: bool,
+        keeps_time: bool,
     ) -> Self {
         Self {
             shared,
@@ -82,6 +85,7 @@ impl Analysis {
             detector,
             settings,
             unattended,
+            keeps_time,
             plan: Arc::new(Plan::idle(0, "starting")),
             version: 0,
             slide: None,
@@ -136,6 +140,10 @@ impl Analysis {
         }
         self.shared.numbers.stages.frame.add(started.elapsed());
         let now = self.shared.clock.since_start();
+        if self.keeps_time {
+            let age = now.saturating_sub(frame.captured);
+            self.shared.numbers.stages.latency.add(age);
+        }
         self.shared.view.analysis().done(now);
     }
 

@@ -8,8 +8,8 @@ use shared::pixels::RgbView;
 
 use crate::case::event::{CellSeen, FieldCounted, FieldMeters, FieldPlace};
 use crate::case::state::CaseState;
-use crate::field::map::Place;
-use crate::field::quality::Meters;
+use field::map::Place;
+use field::quality::Meters;
 
 use super::plan::RecordedField;
 

@@ -107,6 +107,7 @@ pub struct Desk {
     shown: Option<Duration>,
     jump: JumpWatch,
     jump_looked: Option<Duration>,
+    disk_looked: Option<Duration>,
 }
 
 /// What makes a plan another one.
@@ -135,12 +136,14 @@ impl Desk {
             shown: None,
             jump: JumpWatch::default(),
             jump_looked: None,
+            disk_looked: None,
         };
         desk.begin_slide();
         desk
     }
 
-    /// Until it is told to stop; `ends` is told when the case that it was started for is refused.
+    /// Until it is told to stop; `ends` is told when the case that it was started for is refused, and when
+    /// the disk takes records that it did not take at the start.
     pub fn run(mut self, tasks: &Tasks, ends: &Sender<End>) {
         self.follow_up();
         loop {
@@ -153,6 +156,9 @@ impl Desk {
             if let Some(error) = self.refused.take() {
                 // The main thread is there as long as this one.
                 let _ = ends.send(End::Refused(Box::new(error)));
+            }
+            if self.is_writable_again() {
+                let _ = ends.send(End::Writable);
             }
         }
         while let Ok(task) = tasks.try_recv() {
@@ -428,6 +434,7 @@ impl Desk {
             settings: &self.settings,
             why_not: self.why_not(),
             problem: self.problem.as_ref(),
+            read_only: self.ledger.read_only(),
             station_flaw: self.ledger.station_flaw(),
             banners: &banners,
             gauged: self.shared.gauged(self.slide),
@@ -453,6 +460,17 @@ impl Desk {
         self.shared
             .say(Level::Warning, "wall_clock", fields.clone());
         self.record_station("wall_clock", fields);
+    }
+
+    /// Where the disk took nothing at the start: looks again, now and then.
+    fn is_writable_again(&mut self) -> bool {
+        let now = self.shared.clock.since_start();
+        let early = |at| now.saturating_sub(at) < RETRY_AFTER;
+        if self.ledger.read_only().is_none() || self.disk_looked.is_some_and(early) {
+            return false;
+        }
+        // Not right away: the start has just looked.
+        self.disk_looked.replace(now).is_some() && self.ledger.is_writable_again()
     }
 
     fn keep_config(&mut self) {

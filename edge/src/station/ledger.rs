@@ -106,6 +106,11 @@ impl Ledger {
         self.store.read_only()
     }
 
+    /// Whether the disk takes records again that it did not take at the start.
+    pub fn is_writable_again(&self) -> bool {
+        self.read_only().is_some() && self.store.try_writing().is_ok()
+    }
+
     /// Cases that are not signed.
     pub fn unfinished(&self) -> Vec<CaseId> {
         let all = self.store.cases().into_iter();

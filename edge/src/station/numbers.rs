@@ -31,6 +31,8 @@ pub struct Stages {
     pub store: Stage,
     /// All that is done with one frame, the wait for its record included.
     pub frame: Stage,
+    /// From when a frame was taken until all that is done with it; of sources that keep time.
+    pub latency: Stage,
 }
 
 impl Stages {
@@ -42,7 +44,7 @@ impl Stages {
         self.postprocess.add(times.postprocess + attributes);
     }
 
-    fn all(&self) -> [(&'static str, &Stage); 7] {
+    fn all(&self) -> [(&'static str, &Stage); 8] {
         [
             ("see", &self.see),
             ("canvas", &self.canvas),
@@ -51,6 +53,7 @@ impl Stages {
             ("encode", &self.encode),
             ("store", &self.store),
             ("frame", &self.frame),
+            ("latency", &self.latency),
         ]
     }
 }

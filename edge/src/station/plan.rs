@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use shared::geometry::Size;
 
 use crate::case::decision::DecisionRules;
-use crate::field::map::Place;
 use crate::picture::Picture;
+use field::map::Place;
 
 /// What is done with the frames.
 #[derive(Clone, Debug)]

@@ -15,12 +15,12 @@ use crate::config::{
     CountingConfig, LifeConfig, SourceChoice, SourceConfig, StationConfig, StoreConfig,
     ThresholdConfig,
 };
-use crate::field::WatchOptions;
-use crate::field::gate::GateLimits;
-use crate::field::map::MapLimits;
 use crate::source::chosen::NoCameras;
 use crate::source::life::LifeLimits;
 use crate::store::Floor;
+use field::WatchOptions;
+use field::gate::GateLimits;
+use field::map::MapLimits;
 
 /// Key frames compared with a frame of a source that waits, while the place is lost: there is time for
 /// more than with a camera.
@@ -202,6 +202,11 @@ pub fn waits(config: &SourceConfig) -> bool {
         SourceChoice::Folder => true,
         SourceChoice::Sequence | SourceChoice::Phantom => config.fps.is_none(),
     }
+}
+
+/// Whether frames come when they are due, so that their age means something.
+pub fn keeps_time(config: &SourceConfig) -> bool {
+    config.kind == SourceChoice::Camera || config.fps.is_some()
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use serde_json::Value;
 use shared::geometry::Size;
 
 use crate::clock::Clock;
-use crate::field::Seen;
 use crate::log::{Level, Log};
 use crate::service::StationView;
 use crate::service::command::Order;
 use crate::source::SourceIdentity;
 use crate::source::life::{LifeState, SizeChanged};
+use field::Seen;
 
 use super::counted::FieldFound;
 use super::gauge::Gauged;

@@ -8,14 +8,14 @@ use crate::case::advice::{Advice, Leading, More, advise};
 use crate::case::decision::Label;
 use crate::case::state::{CaseState, Phase};
 use crate::count::CountTable;
-use crate::field::Seen;
-use crate::field::gate::GateLimits;
 use crate::service::view::{
     Banner, BannerLevel, CaseView, ClassRow, FieldView, Meter, Mode, ModelView, SourceView,
     StationState,
 };
 use crate::source::life::LifeState;
 use crate::store::Flaw;
+use field::Seen;
+use field::gate::GateLimits;
 
 use super::desk::{OpenCase, Problem};
 use super::gauge::Gauged;
@@ -34,6 +34,8 @@ pub struct Showing<'a> {
     pub why_not: Option<String>,
     /// Why records fail.
     pub problem: Option<&'a Problem>,
+    /// Why the disk took nothing at the start.
+    pub read_only: Option<&'a str>,
     /// What is wrong with the station's chain.
     pub station_flaw: Option<&'a Flaw>,
     /// From the start, and of the calibration.
@@ -87,12 +89,19 @@ fn banners(showing: &Showing<'_>, source: &SourceSeen) -> Vec<Banner> {
     if let Some(problem) = showing.problem {
         all.push(banner(BannerLevel::Error, problem.text.clone()));
     }
+    if let Some(reason) = showing.read_only {
+        let text = format!(
+            "Nothing can be recorded, so nothing is counted; the disk is tried again every 10 s: {reason}"
+        );
+        all.push(banner(BannerLevel::Error, text));
+    }
     if let Some(flaw) = showing.station_flaw {
         let text = format!("The station's own record is damaged: {flaw}");
         all.push(banner(BannerLevel::Error, text));
     }
     let scanning = showing.case.map(|it| it.state.phase()) == Some(Phase::Scanning);
-    if let (true, None, Some(reason)) = (scanning, showing.problem, &showing.why_not) {
+    let is_said = showing.problem.is_some() || showing.read_only.is_some();
+    if let (true, false, Some(reason)) = (scanning, is_said, &showing.why_not) {
         let text = format!("Nothing is counted: {reason}");
         all.push(banner(BannerLevel::Error, text));
     }

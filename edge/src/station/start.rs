@@ -154,6 +154,8 @@ pub struct Parts {
     pub watched: Watched,
     /// Whether it waits until its frames were seen.
     pub waits: bool,
+    /// Whether its frames come when they are due.
+    pub keeps_time: bool,
     /// The model.
     pub detector: Detector,
     /// How fields are judged.
@@ -248,6 +250,7 @@ fn make(
         to_desk,
         watched,
         waits: settings::waits(&config.source),
+        keeps_time: settings::keeps_time(&config.source),
         detector,
         watch: WatchSettings::new(&config),
         http: config.http,

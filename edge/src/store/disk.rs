@@ -1,5 +1,7 @@
 //! Room on a disk.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 
 use super::error::StoreError;
@@ -31,6 +33,9 @@ impl Default for Floor {
         }
     }
 }
+
+/// Bytes that [`try_writing`] writes: the database's shared memory, its log, and some records.
+const ROOM_TRIED: usize = 256 << 10;
 
 /// What is free where `path` lies.
 ///
@@ -67,9 +72,34 @@ pub fn check(path: &Path, free: Free, floor: Floor) -> Result<(), StoreError> {
     }
 }
 
+/// Whether a folder's disk takes as much as a start of the station writes.
+///
+/// # Errors
+/// Why not.
+pub fn try_writing(folder: &Path) -> Result<(), StoreError> {
+    let path = folder.join(".room");
+    let written = File::create(&path).and_then(|mut file| {
+        file.write_all(&[0; ROOM_TRIED])?;
+        file.sync_all()
+    });
+    // Where it was not made there is nothing to remove.
+    let removed = std::fs::remove_file(&path);
+    let written = written.map_err(StoreError::disk(&path, "write"));
+    written.and(removed.map_err(StoreError::disk(&path, "remove")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_tried_and_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        try_writing(folder.path()).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let error = try_writing(&folder.path().join("none")).unwrap_err();
+        assert!(error.to_string().contains("none/.room"), "{error}");
+    }
 
     #[test]
     fn a_case_needs_both_bytes_and_files() {

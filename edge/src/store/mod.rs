@@ -185,6 +185,14 @@ impl Store {
         }
     }
 
+    /// Whether the disk of the data takes writes, where this store was opened for reading.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn try_writing(&self) -> Result<(), StoreError> {
+        disk::try_writing(self.layout.root())
+    }
+
     /// What is free on the disk of the data.
     ///
     /// # Errors

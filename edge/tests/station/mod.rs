@@ -159,10 +159,10 @@ impl Station {
         }
     }
 
-    /// Where the page is, once it is said.
+    /// Where the page is, once it is said; a station that began anew has said it anew.
     pub fn page(&self) -> Option<String> {
         let said = self.said();
-        let at = said.find("\"address\":\"").map(|at| at + 11);
+        let at = said.rfind("\"address\":\"").map(|at| at + 11);
         let at = at.or_else(|| said.find("http://").map(|at| at + 7))?;
         let end = said[at..].find(['"', '/'])?;
         Some(said[at..at + end].to_owned())
@@ -271,9 +271,24 @@ pub fn has_banner(state: &Value, words: &str) -> bool {
     banners.any(|it| it["text"].as_str().unwrap().contains(words))
 }
 
-/// Reviews by agreeing with every suggestion, class by class, and signs. What the page does not list yet
-/// is read from the case's own file, which is complete up to the last acknowledged record.
+/// As [`review`], and signs.
 pub fn review_and_sign(station: &mut Station, root: &Path, case: &str) {
+    review(station, root, case);
+    let (status, answer) = sign(station);
+    assert_eq!(
+        (status, &answer["message"]),
+        (200, &json!("signed")),
+        "{answer}"
+    );
+}
+
+pub fn sign(station: &mut Station) -> (u16, Value) {
+    station.order(&json!({ "do": "sign", "who": "Dr. A" }))
+}
+
+/// Reviews by agreeing with every suggestion, class by class. What the page does not list yet is read
+/// from the case's own file, which is complete up to the last acknowledged record.
+pub fn review(station: &mut Station, root: &Path, case: &str) {
     let (status, answer) = station.order(&json!({ "do": "begin_review", "who": "Dr. A" }));
     assert_eq!(status, 200, "{answer}");
     let chain = fs::read_to_string(root.join("cases").join(case).join("audit.jsonl")).unwrap();
@@ -298,10 +313,4 @@ pub fn review_and_sign(station: &mut Station, root: &Path, case: &str) {
         let (status, answer) = station.order(&order);
         assert_eq!(status, 200, "{answer}");
     }
-    let (status, answer) = station.order(&json!({ "do": "sign", "who": "Dr. A" }));
-    assert_eq!(
-        (status, &answer["message"]),
-        (200, &json!("signed")),
-        "{answer}"
-    );
 }

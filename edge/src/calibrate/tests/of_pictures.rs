@@ -8,9 +8,9 @@ use shared::phantom::{FieldSpec, StagePosition};
 use super::super::blank::{BlankError, BlankField, BlankMeasure};
 use super::super::measure::{MeasureError, measure};
 use super::{bare, draw};
-use crate::field::grey::Reduced;
-use crate::field::red_cells::{RED_CELL_UM, RedCells, ScaleError};
 use crate::picture::{self, Picture};
+use field::grey::Reduced;
+use field::red_cells::{RED_CELL_UM, RedCells, ScaleError};
 
 /// Shows fields side by side until there are `wanted` red cells.
 fn cells_of(spec: &FieldSpec, wanted: usize) -> RedCells {

@@ -376,7 +376,7 @@ pub fn judge(meters: &Meters, limits: &GateLimits, longer_side_px: u32) -> Verdi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::field::map::Place;
+    use crate::map::Place;
 
     fn good() -> Meters {
         Meters {

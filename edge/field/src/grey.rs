@@ -12,7 +12,7 @@ pub const REDUCED_SIDE_MAX: u32 = 320;
 /// Shortest side of the reduced picture, pixels; below, a shift means nothing.
 pub const REDUCED_SIDE_MIN: u32 = 32;
 
-/// Longest side of a frame, pixels: the sums of a box stay far inside 32 bits.
+/// Longest side of a frame, pixels: the sums of a box's lines stay inside 16 bits.
 pub const FRAME_SIDE_MAX: u32 = 16_384;
 
 /// A value up to this is black to the camera, from [`WHITE`] on it is white.
@@ -31,7 +31,8 @@ pub struct Reduced {
     factor: u32,
     rgb: Vec<u8>,
     grey: Vec<u8>,
-    sums: Vec<u32>,
+    /// Of the lines of one row of boxes, byte by byte.
+    sums: Vec<u16>,
     clipped: Clipped,
     /// Brightness of a blank field; empty while none was shown.
     blank: Vec<u8>,
@@ -65,7 +66,7 @@ impl Reduced {
             factor,
             rgb: vec![0; pixels * 3],
             grey: vec![0; pixels],
-            sums: vec![0; size.width as usize * 3],
+            sums: vec![0; (size.width * factor) as usize * 3],
             clipped: Clipped::default(),
             blank: Vec::new(),
         })
@@ -87,13 +88,15 @@ impl Reduced {
         for row in 0..self.size.height {
             self.sums.fill(0);
             for line in 0..self.factor {
-                self.add_line(view.row(row * self.factor + line), &mut ends);
+                let line = &view.row(row * self.factor + line)[..self.sums.len()];
+                for (sum, &value) in self.sums.iter_mut().zip(line) {
+                    *sum += u16::from(value);
+                }
+                count_ends(line, &mut ends);
             }
             let start = row as usize * boxes_wide;
-            let area = self.factor * self.factor;
-            for (value, &sum) in self.rgb[start..][..boxes_wide].iter_mut().zip(&self.sums) {
-                *value = ((sum + area / 2) / area) as u8;
-            }
+            let boxes = self.rgb[start..][..boxes_wide].as_chunks_mut::<3>().0;
+            mean_of_columns(&self.sums, self.factor, boxes);
         }
         for (grey, colour) in self.grey.iter_mut().zip(self.rgb.as_chunks::<3>().0) {
             *grey = luma(*colour);
@@ -138,19 +141,6 @@ impl Reduced {
         }
     }
 
-    fn add_line(&mut self, line: &[u8], ends: &mut [u64; 2]) {
-        let pixels = line.as_chunks::<3>().0.chunks_exact(self.factor as usize);
-        for (sums, pixels) in self.sums.as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
-            for pixel in pixels {
-                for (sum, &value) in sums.iter_mut().zip(pixel) {
-                    *sum += u32::from(value);
-                }
-                ends[0] += u64::from(pixel.iter().all(|&value| value <= BLACK));
-                ends[1] += u64::from(pixel.iter().all(|&value| value >= WHITE));
-            }
-        }
-    }
-
     /// Of the reduced picture.
     pub fn size(&self) -> Size {
         self.size
@@ -179,6 +169,42 @@ impl Reduced {
     /// Of the last frame.
     pub fn clipped(&self) -> Clipped {
         self.clipped
+    }
+}
+
+/// Counts the pixels at the lower and at the upper end of the scale. Most stretches of a line have no
+/// value that is near them, which is found out many values at a time.
+fn count_ends(line: &[u8], [low, high]: &mut [u64; 2]) {
+    for stretch in line.chunks(96) {
+        let (mut least, mut most) = (u8::MAX, 0);
+        for &value in stretch {
+            least = least.min(value);
+            most = most.max(value);
+        }
+        if least > BLACK && most < WHITE {
+            continue;
+        }
+        for pixel in stretch.as_chunks::<3>().0 {
+            *low += u64::from(pixel.iter().all(|&value| value <= BLACK));
+            *high += u64::from(pixel.iter().all(|&value| value >= WHITE));
+        }
+    }
+}
+
+/// Boxes of `factor` pixels a side, from the sums of their lines.
+fn mean_of_columns(sums: &[u16], factor: u32, boxes: &mut [[u8; 3]]) {
+    let area = factor * factor;
+    // A product instead of a division, exact for sums below 2^20 of areas below 2^12.
+    let part = (1_u64 << 40).div_ceil(u64::from(area));
+    let columns = sums.as_chunks::<3>().0.chunks_exact(factor as usize);
+    for (mean, columns) in boxes.iter_mut().zip(columns) {
+        let mut box_sum = [area / 2; 3];
+        for column in columns {
+            for (sum, &part) in box_sum.iter_mut().zip(column) {
+                *sum += u32::from(part);
+            }
+        }
+        *mean = box_sum.map(|sum| ((u64::from(sum) * part) >> 40) as u8);
     }
 }
 

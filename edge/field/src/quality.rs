@@ -74,7 +74,7 @@ impl Best {
 #[derive(Clone, Debug, Default)]
 pub struct FocusProbe {
     /// The last three lines of both halves.
-    lines: [[Vec<u16>; 3]; 2],
+    lines: [[Vec<i16>; 3]; 2],
 }
 
 impl FocusProbe {
@@ -100,11 +100,9 @@ impl FocusProbe {
             let [[_, _, falling], [_, _, rising]] = &mut self.lines;
             light += halve([view.row(2 * row), view.row(2 * row + 1)], falling, rising);
             if row >= 2 {
-                for x in 1..width - 1 {
-                    let [a, b] = self.lines.each_ref().map(|half| laplacian(half, x));
-                    sums = [sums[0] + a, sums[1] + b];
-                    products += a * b;
-                }
+                let (line_sums, product) = second_differences(&self.lines);
+                sums = [sums[0] + line_sums[0], sums[1] + line_sums[1]];
+                products += product;
             }
         }
         let n = (width - 2) as f64 * f64::from(height - 2);
@@ -118,7 +116,7 @@ impl FocusProbe {
 }
 
 /// Sums of green over both diagonals of 2 x 2 pixels; the sum of all.
-fn halve([upper, lower]: [&[u8]; 2], falling: &mut [u16], rising: &mut [u16]) -> u64 {
+fn halve([upper, lower]: [&[u8]; 2], falling: &mut [i16], rising: &mut [i16]) -> u64 {
     let mut light = 0;
     let squares = upper
         .as_chunks::<6>()
@@ -126,18 +124,63 @@ fn halve([upper, lower]: [&[u8]; 2], falling: &mut [u16], rising: &mut [u16]) ->
         .iter()
         .zip(lower.as_chunks::<6>().0);
     for ((square, falling), rising) in squares.zip(falling).zip(rising) {
-        let [a, b, c, d] = [square.0[1], square.0[4], square.1[1], square.1[4]].map(u16::from);
+        let [a, b, c, d] = [square.0[1], square.0[4], square.1[1], square.1[4]].map(i16::from);
         (*falling, *rising) = (a + d, b + c);
-        light += u64::from(*falling + *rising);
+        light += (*falling + *rising) as u32;
     }
-    light
+    u64::from(light)
 }
 
-/// Laplacian of the middle line at `x`, which is no end of it.
-fn laplacian([above, middle, below]: &[Vec<u16>; 3], x: usize) -> i64 {
-    let at = |line: &[u16], x: usize| i64::from(line[x]);
-    let around = at(middle, x - 1) + at(middle, x + 1) + at(above, x) + at(below, x);
-    4 * at(middle, x) - around
+/// Of the Laplacians of both halves along the middle line without its ends: their sums, and the sum
+/// of their products.
+fn second_differences(lines: &[[Vec<i16>; 3]; 2]) -> ([i64; 2], i64) {
+    /// So many products, of up to 2040 squared each, fit into 32 bits.
+    const STRETCH: usize = 256;
+    let width = lines[0][1].len();
+    let (mut sums, mut products) = ([0_i64; 2], 0_i64);
+    for start in (1..width - 1).step_by(STRETCH) {
+        let len = STRETCH.min(width - 1 - start);
+        let (mut a_sum, mut b_sum, mut product) = (0_i32, 0_i32, 0_i32);
+        let [a, b] = lines
+            .each_ref()
+            .map(|half| Laplacians::new(half, start, len));
+        for at in 0..len {
+            let (a, b) = (a.at(at), b.at(at));
+            a_sum += i32::from(a);
+            b_sum += i32::from(b);
+            product += i32::from(a) * i32::from(b);
+        }
+        sums = [sums[0] + i64::from(a_sum), sums[1] + i64::from(b_sum)];
+        products += i64::from(product);
+    }
+    (sums, products)
+}
+
+/// Laplacians of a stretch of the middle one of three lines.
+struct Laplacians<'a> {
+    above: &'a [i16],
+    left: &'a [i16],
+    middle: &'a [i16],
+    right: &'a [i16],
+    below: &'a [i16],
+}
+
+impl<'a> Laplacians<'a> {
+    fn new([above, middle, below]: &'a [Vec<i16>; 3], start: usize, len: usize) -> Self {
+        Self {
+            above: &above[start..][..len],
+            left: &middle[start - 1..][..len],
+            middle: &middle[start..][..len],
+            right: &middle[start + 1..][..len],
+            below: &below[start..][..len],
+        }
+    }
+
+    /// -2040..=2040.
+    fn at(&self, at: usize) -> i16 {
+        let around = self.left[at] + self.right[at] + self.above[at] + self.below[at];
+        4 * self.middle[at] - around
+    }
 }
 
 /// Light, colour and density of a reduced picture; what needs other frames is left at its default.
@@ -196,7 +239,7 @@ fn background(reduced: &Reduced, histogram: &[u32; 256]) -> [f32; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::field::scene::{Scene, fill};
+    use crate::scene::{Scene, fill};
     use shared::geometry::Size;
     use shared::phantom::FieldSpec;
 

@@ -347,7 +347,7 @@ fn weighted_median(blobs: &[Blob]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::field::scene::{Scene, fill};
+    use crate::scene::{Scene, fill};
     use shared::phantom::{FieldSpec, StagePosition};
 
     fn scale_of(spec: &FieldSpec, fields: u32) -> Result<RedCellScale, ScaleError> {

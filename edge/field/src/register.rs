@@ -8,7 +8,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustfft::num_complex::Complex32;
+use realfft::num_complex::Complex32;
+use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use rustfft::{Fft, FftPlanner};
 use shared::geometry::Size;
 
@@ -30,6 +31,8 @@ pub const REACH: f32 = 0.4;
 /// A picture as the sum of waves, to be compared with others; memory is reused.
 #[derive(Clone, Debug, Default)]
 pub struct Spectrum {
+    /// Frequencies across from zero to the highest, each with all those down: a picture is real,
+    /// so that the negative ones across are these mirrored.
     bins: Vec<Complex32>,
 }
 
@@ -63,14 +66,22 @@ impl Shift {
 /// Transforms for pictures of one size, with their buffers.
 pub struct Registrar {
     size: [usize; 2],
-    forward: [Arc<dyn Fft<f32>>; 2],
-    inverse: [Arc<dyn Fft<f32>>; 2],
+    /// Frequencies across that are kept.
+    half: usize,
+    across: Arc<dyn RealToComplex<f32>>,
+    across_back: Arc<dyn ComplexToReal<f32>>,
+    down: Arc<dyn Fft<f32>>,
+    down_back: Arc<dyn Fft<f32>>,
     window: [Vec<f32>; 2],
     /// Weight of each frequency across and down; its products' sum is the height of a full peak.
     band: [Vec<f32>; 2],
     full_peak: f32,
+    /// One line of the picture.
+    line: Vec<f32>,
     rows: Vec<Complex32>,
     columns: Vec<Complex32>,
+    /// How well the pictures agree at each shift.
+    surface: Vec<f32>,
     scratch: Vec<Complex32>,
 }
 
@@ -84,25 +95,39 @@ impl Registrar {
     /// For pictures of `size`, sides not 0.
     pub fn new(size: Size) -> Self {
         let size = [size.width as usize, size.height as usize];
-        let mut planner = FftPlanner::new();
-        let forward = size.map(|side| planner.plan_fft_forward(side));
-        let inverse = size.map(|side| planner.plan_fft_inverse(side));
-        let scratch = forward.iter().chain(&inverse);
-        let scratch = scratch.map(|fft| fft.get_inplace_scratch_len()).max();
+        let [width, height] = size;
+        let mut real = RealFftPlanner::new();
+        let mut complex = FftPlanner::new();
+        let across = real.plan_fft_forward(width);
+        let across_back = real.plan_fft_inverse(width);
+        let down = complex.plan_fft_forward(height);
+        let down_back = complex.plan_fft_inverse(height);
+        let scratch = [
+            across.get_scratch_len(),
+            across_back.get_scratch_len(),
+            down.get_inplace_scratch_len(),
+            down_back.get_inplace_scratch_len(),
+        ];
+        let half = width / 2 + 1;
         let zeros = |len| vec![Complex32::default(); len];
         let band = size.map(band);
         // The mean of the picture carries no phase.
         let full_peak = band[0].iter().sum::<f32>() * band[1].iter().sum::<f32>() - 1.0;
         Self {
             size,
+            half,
+            across,
+            across_back,
+            down,
+            down_back,
             window: size.map(hann),
             band,
             full_peak,
-            rows: zeros(size[0] * size[1]),
-            columns: zeros(size[0] * size[1]),
-            scratch: zeros(scratch.unwrap_or(0)),
-            forward,
-            inverse,
+            line: vec![0.0; width],
+            rows: zeros(half * height),
+            columns: zeros(half * height),
+            surface: vec![0.0; width * height],
+            scratch: zeros(scratch.into_iter().max().unwrap_or(0)),
         }
     }
 
@@ -115,16 +140,20 @@ impl Registrar {
         assert_eq!(grey.len(), width * height, "pixels of a registered picture");
         let sum: u64 = grey.iter().map(|&value| u64::from(value)).sum();
         let mean = (sum as f64 / grey.len() as f64) as f32;
-        let lines = self.rows.chunks_exact_mut(width);
-        for ((line, values), down) in lines.zip(grey.chunks_exact(width)).zip(&self.window[1]) {
-            for ((bin, &value), across) in line.iter_mut().zip(values).zip(&self.window[0]) {
-                *bin = Complex32::new((f32::from(value) - mean) * across * down, 0.0);
+        let rows = self.rows.chunks_exact_mut(self.half);
+        for ((row, values), down) in rows.zip(grey.chunks_exact(width)).zip(&self.window[1]) {
+            let line = self.line.iter_mut().zip(values).zip(&self.window[0]);
+            for ((point, &value), across) in line {
+                *point = (f32::from(value) - mean) * across * down;
             }
+            self.across
+                .process_with_scratch(&mut self.line, row, &mut self.scratch)
+                .expect("buffers of the planned lengths");
         }
-        self.forward[0].process_with_scratch(&mut self.rows, &mut self.scratch);
-        out.bins.resize(width * height, Complex32::default());
-        transpose(&self.rows, &mut out.bins, width, height);
-        self.forward[1].process_with_scratch(&mut out.bins, &mut self.scratch);
+        out.bins.resize(self.half * height, Complex32::default());
+        transpose(&self.rows, &mut out.bins, self.half, height);
+        self.down
+            .process_with_scratch(&mut out.bins, &mut self.scratch);
     }
 
     /// How far `to` lies from `from`, in pixels of the transformed pictures. A peak is always
@@ -143,18 +172,30 @@ impl Registrar {
             for (((bin, from), to), down) in column.iter_mut().zip(from).zip(to).zip(&self.band[1])
             {
                 let product = from * to.conj();
-                let size = product.norm();
-                *bin = if size > 1e-6 {
-                    product * (across * down / size)
+                let size = product.norm_sqr().sqrt();
+                let weight = if size > 1e-6 {
+                    across * down / size
                 } else {
-                    Complex32::default()
+                    0.0
                 };
+                *bin = product * weight;
             }
         }
         self.columns[0] = Complex32::default();
-        self.inverse[1].process_with_scratch(&mut self.columns, &mut self.scratch);
-        transpose(&self.columns, &mut self.rows, height, width);
-        self.inverse[0].process_with_scratch(&mut self.rows, &mut self.scratch);
+        self.down_back
+            .process_with_scratch(&mut self.columns, &mut self.scratch);
+        transpose(&self.columns, &mut self.rows, height, self.half);
+        let rows = self.rows.chunks_exact_mut(self.half);
+        for (row, line) in rows.zip(self.surface.chunks_exact_mut(width)) {
+            // Real but for rounding, which the transform would not have.
+            row[0].im = 0.0;
+            if width % 2 == 0 {
+                row[width / 2].im = 0.0;
+            }
+            self.across_back
+                .process_with_scratch(row, line, &mut self.scratch)
+                .expect("buffers of the planned lengths");
+        }
         self.peak()
     }
 
@@ -162,12 +203,11 @@ impl Registrar {
     /// a parabola.
     fn peak(&self) -> Shift {
         let [width, height] = self.size;
-        let higher = |best: (usize, f32), (at, bin): (usize, &Complex32)| {
-            if bin.re > best.1 { (at, bin.re) } else { best }
-        };
-        let (at, top) = self.rows.iter().enumerate().fold((0, 0.0), higher);
+        let top = self.surface.iter().copied().fold(0.0, f32::max);
+        let at = self.surface.iter().position(|&value| value == top);
+        let at = at.unwrap_or(0);
         let (column, row) = (at % width, at / width);
-        let value = |column: usize, row: usize| self.rows[row * width + column].re;
+        let value = |column: usize, row: usize| self.surface[row * width + column];
         let across = [
             value((column + width - 1) % width, row),
             value((column + 1) % width, row),
@@ -255,19 +295,12 @@ pub fn likeness(size: Size, from: &[u8], to: &[u8], shift: Shift) -> f32 {
     }
     let line = |row: i64, start: i64| (row * i64::from(size.width) + start) as usize;
     let len = (columns.end - columns.start) as usize;
-    let mut sums = [0_i64; 5];
+    let mut sums = [0_u64; 5];
     for row in rows.clone() {
         let first = &from[line(row, columns.start)..][..len];
         let second = &to[line(row - dy, columns.start - dx)..][..len];
-        for (&a, &b) in first.iter().zip(second) {
-            let (a, b) = (i64::from(a), i64::from(b));
-            sums = [
-                sums[0] + a,
-                sums[1] + b,
-                sums[2] + a * a,
-                sums[3] + b * b,
-                sums[4] + a * b,
-            ];
+        for (sum, of_row) in sums.iter_mut().zip(moments(first, second)) {
+            *sum += u64::from(of_row);
         }
     }
     let n = (len as i64 * (rows.end - rows.start)) as f64;
@@ -280,11 +313,26 @@ pub fn likeness(size: Size, from: &[u8], to: &[u8], shift: Shift) -> f32 {
     }
 }
 
+/// Sums of a, b, a², b² and ab along a line, which 32 bits hold up to 66,000 pixels.
+fn moments(first: &[u8], second: &[u8]) -> [u32; 5] {
+    let mut sums = [0_u32; 5];
+    for (&a, &b) in first.iter().zip(second) {
+        let (a, b) = (i16::from(a), i16::from(b));
+        let product = |a: i16, b: i16| (i32::from(a) * i32::from(b)) as u32;
+        sums[0] += a as u32;
+        sums[1] += b as u32;
+        sums[2] += product(a, a);
+        sums[3] += product(b, b);
+        sums[4] += product(a, b);
+    }
+    sums
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::field::grey::Reduced;
-    use crate::field::scene::Scene;
+    use crate::grey::Reduced;
+    use crate::scene::Scene;
     use shared::phantom::{FieldSpec, StagePosition};
 
     const SIZE: Size = Size::new(320, 240);
