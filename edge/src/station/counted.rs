@@ -1,8 +1,7 @@
 //! From what the field watch and the detector say to what a case records, and back: the one place where
 //! the two kinds of types meet.
 
-use image::codecs::jpeg::JpegEncoder;
-use image::{ExtendedColorType, ImageEncoder, ImageResult};
+use jpeg_encoder::{ColorType, Encoder, EncodingError, SamplingFactor};
 use shared::geometry::Size;
 use shared::pixels::RgbView;
 
@@ -62,19 +61,34 @@ pub fn picture_name(field: u32) -> String {
     format!("fields/{field:04}.jpg")
 }
 
-/// A picture as JPEG of `quality`, 1 to 100.
+/// Why a picture is not written as JPEG.
+#[derive(Debug, thiserror::Error)]
+pub enum JpegError {
+    /// Too large for the format.
+    #[error("picture of {got}, expected sides up to 65535 px")]
+    Size {
+        /// The picture's.
+        got: Size,
+    },
+    /// The encoder refuses.
+    #[error(transparent)]
+    Encoder(#[from] EncodingError),
+}
+
+/// A picture as JPEG of `quality`, 1 to 100, with colours at full resolution: nuclei are judged by them.
 ///
 /// # Errors
-/// When a side is above 65,535.
-pub fn jpeg(view: RgbView<'_>, quality: u8) -> ImageResult<Vec<u8>> {
-    let size = view.size();
+/// A side of 0, or above 65,535.
+pub fn jpeg(view: RgbView<'_>, quality: u8) -> Result<Vec<u8>, JpegError> {
+    let got = view.size();
+    let [width, height] = [got.width, got.height].map(u16::try_from);
+    let (Ok(width), Ok(height)) = (width, height) else {
+        return Err(JpegError::Size { got });
+    };
     let mut bytes = Vec::with_capacity(view.bytes().len() / 8);
-    JpegEncoder::new_with_quality(&mut bytes, quality).write_image(
-        view.bytes(),
-        size.width,
-        size.height,
-        ExtendedColorType::Rgb8,
-    )?;
+    let mut encoder = Encoder::new(&mut bytes, quality);
+    encoder.set_sampling_factor(SamplingFactor::R_4_4_4);
+    encoder.encode(view.bytes(), width, height, ColorType::Rgb)?;
     Ok(bytes)
 }
 
@@ -151,6 +165,7 @@ mod tests {
         let pairs = back.view().bytes().iter().zip(&bytes);
         let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max();
         assert!(worst <= Some(24), "{worst:?}");
+        assert!(jpeg(RgbView::new(&[], Size::new(0, 0)).unwrap(), FIELD_QUALITY).is_err());
         assert_eq!(picture_name(7), "fields/0007.jpg");
     }
 }
