@@ -2,8 +2,8 @@
 
 Without words: JPEG frames of 640x480 and of 1920x1080 (`--frames N` of each, default 400), each shown once: as fast
 as they are analysed, and once more as a camera would (`--fps`, default 30), where a newer frame replaces one that
-nobody had time for. With `--memory N`: N frames of the drawn slide that never ends, and the
-memory after every 1000 of them; the first tenth is not part of the slope.
+nobody had time for. With `--memory N`: N drawn frames, one case of 100 cells after another, reviewed and signed, and
+the memory after every 1000 frames; the slope is that after the first tenth, and that of the last half of the rest.
 
 Numbers are those of /metrics and /proc. A case is open, so fields that pass the gate are searched, stored
 and recorded, each on the disk before the next; from 400 cells on, the largest target, frames are only judged. The
@@ -27,13 +27,13 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Station:
-    def __init__(self, binary, folder, source):
+    def __init__(self, binary, folder, source, um_per_px=0.1, target=400):
         folder.mkdir(exist_ok=True)
-        root = folder / "data"
+        self.root = root = folder / "data"
         config = folder / "station.toml"
         config.write_text(
             f"source = {{ {source} }}\n"
-            "calibration.um_per_pixel = 0.1\ncounting.target = 400\n"
+            f"calibration.um_per_pixel = {um_per_px}\ncounting.target = {target}\n"
             f"store = {{ root = {json.dumps(str(root))}, floor_mb = 1, floor_files = 0 }}\n"
             'http.address = "127.0.0.1:0"\n'
         )
@@ -62,6 +62,33 @@ class Station:
         with urllib.request.urlopen(f"http://{self.page}/metrics", timeout=60) as answer:
             lines = answer.read().decode().splitlines()
         return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+    def order(self, what, **words):
+        body = json.dumps({"do": what, **words}).encode()
+        asked = urllib.request.Request(f"http://{self.page}/api/command", body, {"Content-Type": "application/json"})
+        urllib.request.urlopen(asked, timeout=60).read()
+
+    def case(self):
+        with urllib.request.urlopen(f"http://{self.page}/api/state", timeout=60) as answer:
+            return json.load(answer)["case"]
+
+    def sign(self):
+        """Agrees with every suggestion of the case, signs it, and opens the next."""
+        case = self.case()["id"]
+        self.order("begin_review", who="bench")
+        chain = self.root / "cases" / case / "audit.jsonl"
+        events = [json.loads(line)["event"] for line in chain.read_text().splitlines()]
+        names = events[0]["case_opened"]["model"]["classes"]
+        alike = {}
+        for field in (event["field_counted"] for event in events if "field_counted" in event):
+            for number, cell in enumerate(field["cells"], field["first_cell"]):
+                suggestion = cell["suggestion"]
+                name = names[suggestion["class"]] if "class" in suggestion else None
+                alike.setdefault(name, []).append(number)
+        for name, cells in alike.items():
+            self.order("confirm", who="bench", cells=cells, **{"class": name})
+        self.order("sign", who="bench")
+        self.order("new_case", patient="p", specimen="s", stain="MGG")
 
     def memory(self):
         """Resident now and at most, bytes."""
@@ -157,11 +184,18 @@ def slope(points):
 
 def memory(options):
     with tempfile.TemporaryDirectory() as folder:
-        station = Station(options.binary, pathlib.Path(folder), 'kind = "phantom", phantom = { seed = 1 }')
-        points, next_at, metrics = [], 0, {}
+        # Few pixels, because drawing them takes longest.
+        source = 'kind = "phantom", phantom = { seed = 1, width = 160, height = 120 }'
+        station = Station(options.binary, pathlib.Path(folder), source, 0.32, target=100)
+        points, next_at, metrics, signed = [], 0, {}, 0
         while next_at <= options.memory:
-            metrics = station.until(lambda: (m := station.metrics()) and
-                                    int(m["leuko_source_frames_total"]) >= next_at and m, 0.2)
+            metrics = station.metrics()
+            if int(metrics["leuko_source_frames_total"]) < next_at:
+                time.sleep(0.2)
+                if station.case()["state"] == "target_reached":
+                    station.sign()
+                    signed += 1
+                continue
             frames = int(metrics["leuko_source_frames_total"])
             points.append((frames, station.memory()[0]))
             print(f"{frames} frames: {points[-1][1] / 1e6:.2f} MB", file=sys.stderr)
@@ -169,9 +203,10 @@ def memory(options):
         wall, most = time.monotonic() - station.began, station.memory()[1]
         station.end()
     late = [it for it in points if it[0] >= options.memory / 10]
-    print(f"{points[-1][0]} drawn frames in {wall:.0f} s, {metrics['leuko_fields_total']} fields recorded: "
-          f"memory {late[0][1] / 1e6:.2f} MB after {late[0][0]}, {points[-1][1] / 1e6:.2f} MB at the end, "
-          f"{most / 1e6:.2f} MB at most; slope {slope(late):.1f} bytes a frame")
+    print(f"{points[-1][0]} drawn frames in {wall:.0f} s, {metrics['leuko_fields_total']} fields recorded, "
+          f"{signed} cases of 100 cells signed: memory {late[0][1] / 1e6:.2f} MB after {late[0][0]}, {points[-1][1] / 1e6:.2f} MB at the end, "
+          f"{most / 1e6:.2f} MB at most; slope {slope(late):.1f} bytes a frame, of the last half "
+          f"{slope(late[len(late) // 2:]):.1f}")
 
 
 def main():

@@ -44,10 +44,7 @@ fn usage() -> ExitCode {
 
 fn draw(folder: &Path, size: Size, frames: u32) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
-    let mut walk = Walk::demo(1);
-    // The same slide in finer or coarser pixels: a field shows as many cells.
-    walk.field.um_per_px *= walk.field.size.width as f32 / size.width as f32;
-    walk.field.size = size;
+    let mut walk = Walk::demo(1).in_pixels(size);
     walk.slides = None;
     let mut source = Phantom::new(walk, Rate::Free, Instant::now())?;
     let mut frame = Frame::new();

@@ -148,6 +148,8 @@ pub struct PhantomConfig {
     pub seed: u32,
     pub slides: Option<u32>,
     pub white_cells: [u8; 2],
+    pub width: u32,
+    pub height: u32,
 }
 
 impl Default for PhantomConfig {
@@ -156,6 +158,8 @@ impl Default for PhantomConfig {
             seed: 1,
             slides: None,
             white_cells: [1, 3],
+            width: 640,
+            height: 480,
         }
     }
 }

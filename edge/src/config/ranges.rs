@@ -96,6 +96,8 @@ fn source(config: &StationConfig) -> Checked {
     }
     let slides = source.phantom.slides.unwrap_or(1);
     within("source.phantom.slides", slides, 1..=1_000_000)?;
+    within("source.phantom.width", source.phantom.width, 64..=2560)?;
+    within("source.phantom.height", source.phantom.height, 64..=2560)?;
     let [least, most] = source.phantom.white_cells;
     if least > most || most > MAX_WHITE_CELLS {
         let expected = format!("the least and the most, up to {MAX_WHITE_CELLS}");

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use shared::geometry::Size;
+
 use super::SourceIdentity;
 use super::pace::Rate;
 use super::phantom::{Phantom, Walk};
@@ -33,7 +35,8 @@ pub fn opener(config: &SourceConfig, start: Instant) -> Result<Opener, NoCameras
         }),
         SourceChoice::Phantom => {
             let phantom = config.phantom;
-            let mut walk = Walk::demo(u64::from(phantom.seed));
+            let size = Size::new(phantom.width, phantom.height);
+            let mut walk = Walk::demo(u64::from(phantom.seed)).in_pixels(size);
             walk.slides = phantom.slides;
             walk.field.white_cells = phantom.white_cells;
             Box::new(move |_: Option<&SourceIdentity>| {

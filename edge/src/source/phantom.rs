@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use heapless::Vec;
+use shared::geometry::Size;
 use shared::phantom::{
     FieldSpec, MAX_WHITE_CELLS, PhantomCell, SpecError, StageMove, StagePath, StagePosition,
     StageStep, draw_field,
@@ -59,6 +60,14 @@ impl Walk {
             moving_blur_px: 4.0,
             slides: Some(1),
         }
+    }
+
+    /// The same slide in finer or coarser pixels: a field is as wide as before.
+    #[must_use]
+    pub fn in_pixels(mut self, size: Size) -> Self {
+        self.field.um_per_px *= self.field.size.width as f32 / size.width as f32;
+        self.field.size = size;
+        self
     }
 
     fn check(&self) -> Result<(), SpecError> {
