@@ -24,6 +24,7 @@ pub mod fields;
 #[cfg(test)]
 mod fixture;
 pub mod frame;
+pub mod held;
 pub mod install;
 pub mod keep;
 pub mod layers;

@@ -10,6 +10,7 @@
 
 mod life;
 mod source;
+mod station;
 
 use std::env;
 use std::fmt::Debug;
@@ -57,7 +58,7 @@ const GAIN: i32 = 77;
 type Outcome = Result<(), String>;
 type Scenario = (&'static str, fn(Instant) -> Outcome);
 
-const SCENARIOS: [Scenario; 21] = [
+const SCENARIOS: [Scenario; 22] = [
     ("no-camera", source::no_camera),
     ("offers", source::offered),
     ("formats", source::formats),
@@ -79,6 +80,7 @@ const SCENARIOS: [Scenario; 21] = [
     ("fatal-error", life::fatal_error),
     ("disconnect", life::disconnect),
     ("replug-as-video2", life::replug),
+    ("whole-station", station::station),
 ];
 
 /// `Ok` when both are the same.

@@ -14,6 +14,7 @@ use shared::geometry::Size;
 
 use super::record::{Calibration, Content, VERSION, id_of};
 use crate::atomic::{OutputError, make_folder, write_file};
+use crate::held::HeldFile;
 use crate::model::hexadecimal;
 use crate::picture::{self, Picture};
 use crate::text_file;
@@ -206,7 +207,7 @@ pub(super) fn picture_name(sha256: &str) -> String {
 #[derive(Debug)]
 pub struct Keeper {
     root: PathBuf,
-    _lock: File,
+    _lock: HeldFile,
 }
 
 impl Keeper {
@@ -219,16 +220,16 @@ impl Keeper {
         let path = root.join(LOCK);
         let refuse = |error| KeepError::Output(OutputError::at(&path, error));
         let lock = File::create(&path).map_err(refuse)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                root: root.to_owned(),
-                _lock: lock,
-            }),
-            Err(TryLockError::WouldBlock) => Err(KeepError::Busy {
+        let lock = HeldFile::take(lock).map_err(|refused| match refused {
+            TryLockError::WouldBlock => KeepError::Busy {
                 path: path.display().to_string(),
-            }),
-            Err(TryLockError::Error(error)) => Err(refuse(error)),
-        }
+            },
+            TryLockError::Error(error) => refuse(error),
+        })?;
+        Ok(Self {
+            root: root.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// Keeps a content as the calibration that counts, and beside all that ever did.

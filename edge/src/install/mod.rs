@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::atomic::{OutputError, make_folder, sync_folder, write_file};
 use crate::check::{CheckReport, check};
 use crate::detector::{DetectError, Detector};
+use crate::held::HeldFile;
 use crate::model::{ModelError, ModelFile, Refusal};
 use crate::tract::TractNetwork;
 use record::{Active, Entry};
@@ -294,19 +295,18 @@ impl Models {
         Ok(model)
     }
 
-    /// One program at a time; ends with the returned file, also when the program is killed.
-    fn lock(&self) -> Result<File, InstallError> {
+    /// One program at a time.
+    fn lock(&self) -> Result<HeldFile, InstallError> {
         make_folder(&self.folder)?;
         let path = self.folder.join("lock");
         let failed = |error| OutputError::at(&path, error);
         let file = File::create(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(InstallError::Busy {
+        HeldFile::take(file).map_err(|refused| match refused {
+            TryLockError::WouldBlock => InstallError::Busy {
                 path: path.display().to_string(),
-            }),
-            Err(TryLockError::Error(error)) => Err(failed(error).into()),
-        }
+            },
+            TryLockError::Error(error) => failed(error).into(),
+        })
     }
 }
 

@@ -143,7 +143,7 @@ impl Desk {
     }
 
     /// Until it is told to stop; `ends` is told when the case that it was started for is refused, and when
-    /// the disk takes records that it did not take at the start.
+    /// the data can be opened anew that could not be written, or were gone.
     pub fn run(mut self, tasks: &Tasks, ends: &Sender<End>) {
         self.follow_up();
         loop {
@@ -157,7 +157,7 @@ impl Desk {
                 // The main thread is there as long as this one.
                 let _ = ends.send(End::Refused(Box::new(error)));
             }
-            if self.is_writable_again() {
+            if self.can_begin_anew() {
                 let _ = ends.send(End::Writable);
             }
         }
@@ -462,15 +462,15 @@ impl Desk {
         self.record_station("wall_clock", fields);
     }
 
-    /// Where the disk took nothing at the start: looks again, now and then.
-    fn is_writable_again(&mut self) -> bool {
+    /// Where the data should be opened anew: looks whether they can be, now and then.
+    fn can_begin_anew(&mut self) -> bool {
         let now = self.shared.clock.since_start();
         let early = |at| now.saturating_sub(at) < RETRY_AFTER;
-        if self.ledger.read_only().is_none() || self.disk_looked.is_some_and(early) {
+        if !self.ledger.wants_reopening() || self.disk_looked.is_some_and(early) {
             return false;
         }
-        // Not right away: the start has just looked.
-        self.disk_looked.replace(now).is_some() && self.ledger.is_writable_again()
+        // Not right away: it has just failed.
+        self.disk_looked.replace(now).is_some() && self.ledger.can_be_reopened()
     }
 
     fn keep_config(&mut self) {

@@ -106,9 +106,14 @@ impl Ledger {
         self.store.read_only()
     }
 
-    /// Whether the disk takes records again that it did not take at the start.
-    pub fn is_writable_again(&self) -> bool {
-        self.read_only().is_some() && self.store.try_writing().is_ok()
+    /// As [`Store::wants_reopening`].
+    pub fn wants_reopening(&self) -> bool {
+        self.store.wants_reopening()
+    }
+
+    /// As [`Store::can_be_reopened`].
+    pub fn can_be_reopened(&self) -> bool {
+        self.store.can_be_reopened()
     }
 
     /// Cases that are not signed.

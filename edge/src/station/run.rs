@@ -30,7 +30,7 @@ pub enum End {
     SourceOver,
     /// The case that it was started for is not opened.
     Refused(Box<StartError>),
-    /// The disk took no records at the start and now does.
+    /// The disk that took no records, or was gone, takes them.
     Writable,
     /// A thread has ended by a mistake of the program.
     Panicked(&'static str),

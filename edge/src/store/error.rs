@@ -85,6 +85,12 @@ pub enum StoreError {
         /// What has to be left.
         floor: u64,
     },
+    /// The data root is not the one that was opened.
+    #[error("{root}: the disk of the data was taken out, or another lies there", root = .root.display())]
+    Gone {
+        /// The data root.
+        root: PathBuf,
+    },
     /// The store was opened for reading only.
     #[error("nothing can be recorded: {reason}")]
     ReadOnly {
@@ -140,6 +146,7 @@ impl StoreError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Disk { .. } | Self::Floor { .. } | Self::ReadOnly { .. } => exit::DISK,
+            Self::Gone { .. } => exit::DISK,
             Self::Database { .. } if self.is_damage() => exit::BAD_DATA,
             Self::Database { .. } => exit::DISK,
             Self::Damaged(_) | Self::Newer { .. } => exit::BAD_DATA,
@@ -182,6 +189,24 @@ impl StoreError {
                     | ErrorCode::ReadOnly
                     | ErrorCode::CannotOpen
                     | ErrorCode::SystemIoFailure
+            ),
+            _ => false,
+        }
+    }
+}
+
+impl StoreError {
+    /// Whether files that are open may lead nowhere any more, so that the data have to be opened anew.
+    pub(super) fn is_adrift(&self) -> bool {
+        match self {
+            Self::Gone { .. } => true,
+            Self::Disk { .. } => !self.is_no_room(),
+            Self::Database {
+                error: rusqlite::Error::SqliteFailure(code, _),
+                ..
+            } => matches!(
+                code.code,
+                ErrorCode::CannotOpen | ErrorCode::SystemIoFailure
             ),
             _ => false,
         }

@@ -1,15 +1,17 @@
-//! One station at a time: a lock that the kernel gives back when its holder dies, however it dies.
+//! One station at a time on a data root.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::error::StoreError;
+use crate::held::HeldFile;
 
 /// Held as long as it lives.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    held: HeldFile,
 }
 
 impl Lock {
@@ -18,20 +20,21 @@ impl Lock {
     /// # Errors
     /// [`StoreError::Locked`] when another holds it, or the disk refuses.
     pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(path)
             .map_err(StoreError::disk(path, "open"))?;
-        hold(&mut file, path)?;
+        let lock = hold(file, path)?;
+        let mut file = lock.held.file();
         let failed = |error| StoreError::disk(path, "write")(error);
         // Nobody needs the number to be on the disk: it says nothing after a restart.
         file.set_len(0).map_err(failed)?;
         let number = format!("{}\n", std::process::id());
         file.write_all(number.as_bytes()).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(lock)
     }
 
     /// Takes the lock without writing; `None` when there is no lock file, as on a disk that was
@@ -40,29 +43,37 @@ impl Lock {
     /// # Errors
     /// [`StoreError::Locked`] when another holds it.
     pub(super) fn take_for_reading(path: &Path) -> Result<Option<Self>, StoreError> {
-        let Ok(mut file) = File::open(path) else {
+        let Ok(file) = File::open(path) else {
             return Ok(None);
         };
-        hold(&mut file, path)?;
-        Ok(Some(Self { _file: file }))
+        hold(file, path).map(Some)
+    }
+
+    /// Whether the file at `path` is the one that is held: not so when the disk was taken out.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        let about = (self.held.file().metadata(), path.metadata());
+        let (Ok(held), Ok(found)) = about else {
+            return false;
+        };
+        (held.dev(), held.ino()) == (found.dev(), found.ino())
     }
 }
 
-fn hold(file: &mut File, path: &Path) -> Result<(), StoreError> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => {
+fn hold(file: File, path: &Path) -> Result<Lock, StoreError> {
+    let held = HeldFile::take(file).map_err(|refused| match refused {
+        TryLockError::WouldBlock => {
             let mut pid = String::new();
             // Who holds it is a courtesy; that it is held is the message.
-            let _ = file.take(20).read_to_string(&mut pid);
+            let _ = File::open(path).and_then(|it| it.take(20).read_to_string(&mut pid));
             let number = pid.trim().parse::<u32>();
-            Err(StoreError::Locked {
+            StoreError::Locked {
                 path: path.to_owned(),
                 pid: number.map_or("(number not written)".to_owned(), |n| n.to_string()),
-            })
+            }
         }
-        Err(TryLockError::Error(error)) => Err(StoreError::disk(path, "lock")(error)),
-    }
+        TryLockError::Error(error) => StoreError::disk(path, "lock")(error),
+    })?;
+    Ok(Lock { held })
 }
 
 #[cfg(test)]
@@ -85,6 +96,12 @@ mod tests {
             };
             assert_eq!(*pid, me);
         }
+        assert!(first.is_at(&path));
+        std::fs::rename(&path, folder.path().join("elsewhere")).unwrap();
+        assert!(!first.is_at(&path));
+        std::fs::write(&path, "another").unwrap();
+        assert!(!first.is_at(&path));
+        std::fs::rename(folder.path().join("elsewhere"), &path).unwrap();
         drop(first);
         Lock::take(&path).unwrap();
     }

@@ -62,7 +62,9 @@ pub struct Store {
     chains: BTreeMap<Option<CaseId>, ChainState>,
     /// Names that had a case once.
     deleted: BTreeSet<CaseId>,
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
+    /// The disk went away or failed, so that what is open may lead nowhere.
+    adrift: bool,
 }
 
 #[derive(Debug)]
@@ -109,10 +111,13 @@ impl Store {
     /// [`StoreError::Locked`] for a second station; [`StoreError::Newer`]; or the disk cannot be read.
     pub fn open(root: &Path) -> Result<(Self, Vec<Repaired>), StoreError> {
         match Self::open_for_writing(root) {
-            Err(refused) if refused.is_no_room() && root.join("cases").is_dir() => Ok((
-                Self::open_for_reading(root, refused.to_string())?,
-                Vec::new(),
-            )),
+            Err(refused) if refused.is_no_room() && root.join("cases").is_dir() => {
+                // SQLite's words for a full disk do not name it.
+                let free = disk::free(root)
+                    .map_or(String::new(), |it| format!(", {} bytes free", it.bytes));
+                let reason = format!("{refused}{free}");
+                Ok((Self::open_for_reading(root, reason)?, Vec::new()))
+            }
             outcome => outcome,
         }
     }
@@ -135,7 +140,8 @@ impl Store {
             floor: Floor::default(),
             chains,
             deleted,
-            _lock: Some(lock),
+            lock: Some(lock),
+            adrift: false,
         };
         Ok((store, repaired))
     }
@@ -166,7 +172,8 @@ impl Store {
             floor: Floor::default(),
             chains,
             deleted: BTreeSet::new(),
-            _lock: lock,
+            lock,
+            adrift: false,
         })
     }
 
@@ -185,12 +192,17 @@ impl Store {
         }
     }
 
-    /// Whether the disk of the data takes writes, where this store was opened for reading.
-    ///
-    /// # Errors
-    /// Why it does not.
-    pub fn try_writing(&self) -> Result<(), StoreError> {
-        disk::try_writing(self.layout.root())
+    /// Whether the data should be opened anew as soon as that is possible: the disk took nothing when
+    /// they were opened, was taken out since, or failed so that nobody knows what is on it.
+    pub fn wants_reopening(&self) -> bool {
+        self.read_only().is_some() || self.adrift
+    }
+
+    /// Whether the data are there and take writes. Tries it.
+    pub fn can_be_reopened(&self) -> bool {
+        // Where a disk is missing there may be an empty folder in its place.
+        let is_there = self.lock.is_none() || self.layout.lock().exists();
+        is_there && disk::try_writing(self.layout.root()).is_ok()
     }
 
     /// What is free on the disk of the data.

@@ -38,14 +38,24 @@ impl Store {
         entry: Entry<'_>,
         pictures: &[(&str, &[u8])],
     ) -> Result<Acknowledged, StoreError> {
+        let recorded = self.record_of(case, &entry, pictures);
+        self.noted(recorded)
+    }
+
+    fn record_of(
+        &mut self,
+        case: &CaseId,
+        entry: &Entry<'_>,
+        pictures: &[(&str, &[u8])],
+    ) -> Result<Acknowledged, StoreError> {
         self.check_writable()?;
-        let is_new = self.check_opening(case, &entry, pictures)?;
+        let is_new = self.check_opening(case, entry, pictures)?;
         if is_new {
             let root = self.layout.root();
             disk::check(root, disk::free(root)?, self.floor)?;
         }
         let named = check_pictures(&self.layout, case, pictures)?;
-        self.write(Some(case), &entry, named, pictures, is_new)
+        self.write(Some(case), entry, named, pictures, is_new)
     }
 
     /// Records an event of no case: a start, a stop, another model.
@@ -53,15 +63,27 @@ impl Store {
     /// # Errors
     /// As [`Store::record`].
     pub fn record_station(&mut self, entry: Entry<'_>) -> Result<Acknowledged, StoreError> {
-        self.check_writable()?;
-        self.write(None, &entry, Vec::new(), &[], false)
+        let writable = self.check_writable();
+        let recorded = writable.and_then(|()| self.write(None, &entry, Vec::new(), &[], false));
+        self.noted(recorded)
+    }
+
+    fn noted<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.adrift |= outcome.as_ref().is_err_and(StoreError::is_adrift);
+        outcome
     }
 
     pub(super) fn check_writable(&self) -> Result<(), StoreError> {
-        match self.read_only() {
-            None => Ok(()),
-            Some(reason) => Err(StoreError::ReadOnly {
+        if let Some(reason) = self.read_only() {
+            return Err(StoreError::ReadOnly {
                 reason: reason.to_owned(),
+            });
+        }
+        let lock = self.layout.lock();
+        match self.lock.as_ref().is_none_or(|held| held.is_at(&lock)) {
+            true => Ok(()),
+            false => Err(StoreError::Gone {
+                root: self.layout.root().to_owned(),
             }),
         }
     }
@@ -145,6 +167,7 @@ impl Store {
             false => step.undo(pictures).err().map(|stuck| stuck.to_string()),
         };
         if let Some(stuck) = stuck {
+            self.adrift = true;
             let flaw = Some(stuck_flaw(&self.layout, case, stuck));
             let head = before.clone();
             self.chains.insert(key, ChainState { head, flaw });

@@ -174,8 +174,8 @@ impl Station {
     }
 
     pub fn wait_state(&mut self, right: impl Fn(&Value) -> bool) -> Value {
-        let page = self.wait_page();
-        let state = self.until(|_| get(&page, "/api/state").filter(&right));
+        // Looked up anew each time: a station that begins anew has another.
+        let state = self.until(|it| get(&it.page()?, "/api/state").filter(&right));
         state.unwrap_or_else(|| panic!("{}", self.said()))
     }
 

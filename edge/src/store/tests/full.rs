@@ -266,11 +266,26 @@ fn a_disk_that_was_pulled_out_takes_no_record_and_nothing_is_written_in_its_plac
     let refused = store
         .record(&id("B"), entry("signed", "{}"), picture)
         .unwrap_err();
-    assert!(refused.to_string().contains("cases/B"), "{refused}");
-    assert!(
-        store
-            .record(&id("C"), entry("case_opened", "{}"), &[])
-            .is_err()
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "{}: the disk of the data was taken out, or another lies there",
+            root.display()
+        )
     );
+    assert_eq!(refused.exit_code(), crate::exit::DISK);
+    let opened = store.record(&id("C"), entry("case_opened", "{}"), &[]);
+    assert!(opened.is_err());
+    assert!(store.wants_reopening() && !store.can_be_reopened());
     assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 0);
+    // A folder in its place is not the disk; another disk with data of a station is one that can be opened.
+    fs::create_dir(&root).unwrap();
+    assert!(!store.can_be_reopened());
+    fs::remove_dir(&root).unwrap();
+    two_cases(&root);
+    let refused = store.record(&id("B"), entry("signed", "{}"), &[]);
+    assert!(matches!(refused, Err(StoreError::Gone { .. })));
+    assert!(store.can_be_reopened());
+    drop(store);
+    assert_sound(&root);
 }
