@@ -85,10 +85,12 @@ pub fn station(_: Instant) -> Outcome {
     command(&["verify", "--root", ROOT]).map(drop)
 }
 
+/// The pause before the camera is opened again is long enough to pull it out meanwhile.
 fn configure([width, height]: [u32; 2]) -> Outcome {
     let text = format!(
         "[source]\nkind = \"camera\"\n\
          camera = {{ format = \"yuyv\", width = {width}, height = {height}, fps = 10.0, controls.gain = {GAIN} }}\n\
+         life.retry_first_s = 5.0\n\
          [store]\nroot = \"{ROOT}\"\nfloor_mb = 1\nfloor_files = 0\n\
          [http]\naddress = \"{PAGE}\"\n"
     );
