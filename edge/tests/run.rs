@@ -4,13 +4,20 @@ mod station;
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use edge::case::state::{CaseState, Phase};
+use edge::frame::Frame;
+use edge::source::pace::Rate;
+use edge::source::phantom::{Phantom, Walk};
+use edge::source::{FrameSource, Received};
+use edge::station::counted::jpeg;
 use edge::store::Store;
 use serde_json::{Value, json};
+use shared::geometry::Size;
 
 use station::{
     Place, Station, errors, fields, get, get_text, has_banner, phase, post, review_and_sign,
@@ -127,6 +134,63 @@ fn a_case_is_counted_by_the_calibration_of_its_source_and_by_no_other() {
     place.assert_sound();
     let kinds = place.station_kinds();
     assert!(kinds.iter().any(|it| it == "scale_accepted"), "{kinds:?}");
+    let case = place.case("CAL");
+    let note = case.notes().last().unwrap();
+    let although = "the scale was accepted although the source is phantom, seed 4";
+    assert!(note.text.as_str().starts_with(although), "{note:?}");
+}
+
+/// Numbered pictures of a drawn slide, as many as asked for, of a size; `times` over.
+fn draw(folder: &Path, first: usize, size: Size, frames: usize, times: usize) {
+    let walk = Walk::demo(5).in_pixels(size);
+    let mut source = Phantom::new(walk, Rate::Free, Instant::now()).unwrap();
+    let mut frame = Frame::new();
+    for n in 0..frames {
+        let received = source.next(Duration::ZERO, &mut frame).unwrap();
+        assert_eq!(received, Received::Frame);
+        let jpeg = jpeg(frame.view().unwrap(), 90).unwrap();
+        for time in 0..times {
+            let number = first + time * frames + n;
+            fs::write(folder.join(format!("{number:05}.jpg")), &jpeg).unwrap();
+        }
+    }
+}
+
+#[test]
+fn another_size_stops_the_count_until_a_person_accepts_it() {
+    let place = Place::new();
+    let pictures = place.folder.path().join("pictures");
+    fs::create_dir(&pictures).unwrap();
+    draw(&pictures, 0, Size::new(640, 480), 16, 1);
+    // Long enough for a person, and for a busy machine.
+    draw(&pictures, 16, Size::new(320, 240), 24, 50);
+    let config = place.config("seed = 1");
+    let text = fs::read_to_string(&config).unwrap();
+    let (_, rest) = text.split_once('\n').unwrap();
+    let source = format!("source = {{ kind = \"folder\", folder = {pictures:?}, fps = 20.0 }}\n");
+    fs::write(&config, source + rest).unwrap();
+
+    let mut station = Station::start(&config, &["--case", "SIZE"]);
+    let words = "The picture's size has changed from 640x480 to 320x240";
+    let state = station.wait_state(|state| has_banner(state, words));
+    let before = fields(&state);
+    assert!(before >= 1, "{state}");
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(fields(&station.wait_state(|_| true)), before);
+    let (status, answer) = station.order(&json!({ "do": "accept_scale", "who": "Dr. A" }));
+    assert_eq!(status, 200, "{answer}");
+    station.wait_state(|state| fields(state) > before && !has_banner(state, words));
+    assert_eq!(station.terminate().0, Some(0), "{}", station.said());
+    place.assert_sound();
+    let sizes: Vec<_> = place
+        .case("SIZE")
+        .fields()
+        .iter()
+        .map(|it| it.size.width)
+        .collect();
+    assert_eq!((sizes.first(), sizes.last()), (Some(&640), Some(&320)));
+    let kinds = place.station_kinds();
+    assert!(kinds.iter().any(|it| it == "size_accepted"), "{kinds:?}");
 }
 
 /// Pairs of cells of an island whose middles are nearer than half a cell.

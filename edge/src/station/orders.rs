@@ -199,6 +199,15 @@ impl Desk {
             let (who, after) = (who.clone(), after.clone());
             self.act(CaseEvent::CalibrationChanged { before, after, who }, &[])?;
         }
+        let open = self.case.as_ref().map(|it| it.state.phase());
+        if let (Some(mismatch), true) = (&foreign, open.is_some_and(|it| it != Phase::Signed)) {
+            // Whoever reads the case must know, also where the calibration is the one it began with.
+            let event = CaseEvent::NoteAdded {
+                text: accepted_although(mismatch),
+                who: who.clone(),
+            };
+            self.act(event, &[])?;
+        }
         let case = self.case.as_ref().map(|it| it.id.to_string());
         if let Some(mismatch) = foreign {
             let who = who.as_str();
@@ -220,6 +229,14 @@ impl Desk {
         }
         Ok("accepted".to_owned())
     }
+}
+
+/// Names of cameras may be too long for a note; the station's record has them whole.
+fn accepted_although(mismatch: &str) -> Text {
+    let short = "the scale was accepted for a source or size that it is not of";
+    Text::try_from(format!("the scale was accepted although {mismatch}"))
+        .or_else(|_| Text::try_from(short))
+        .expect("a short line")
 }
 
 /// The event of a command that needs nothing but the case.

@@ -366,7 +366,9 @@ impl fmt::Display for CameraOffer {
                     format.fourcc, format.description
                 )?,
             }
-            for size in &format.sizes {
+            // Sizes that nobody can use would only be in the way.
+            let sizes = format.sizes.iter().filter(|_| format.config.is_some());
+            for size in sizes {
                 write!(f, "\n#     {size}")?;
             }
         }
