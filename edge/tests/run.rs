@@ -9,6 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use edge::case::decision::Label;
 use edge::case::state::{CaseState, Phase};
 use edge::frame::Frame;
 use edge::source::pace::Rate;
@@ -45,6 +46,7 @@ fn a_case_is_counted_to_its_target_reviewed_and_signed() {
     let (status, answer) = station.order(&new);
     assert_eq!(status, 409, "{answer}");
 
+    count_on_and_edit(&mut station);
     review_and_sign(&mut station, &place.root(), "RUN-1");
     assert!(!place.root().join("model/case").exists());
     let (status, answer) = station.order(&new);
@@ -68,15 +70,101 @@ fn a_case_is_counted_to_its_target_reviewed_and_signed() {
     place.assert_sound();
     let case = place.case("RUN-1");
     assert_eq!(case.phase(), Phase::Signed);
-    assert!(case.white_cells() >= 100);
-    let pictures = fs::read_dir(place.root().join("cases/RUN-1/fields")).unwrap();
-    assert_eq!(pictures.count(), case.fields().len());
+    assert!(case.white_cells() >= 119);
+    let eosinophil = case.opened().model.classes.find("Eosinophil").unwrap();
+    assert_eq!(case.cells()[0].label(), Label::Class(eosinophil));
+    assert_eq!([1, 2].map(|cell| case.cells()[cell].removed), [false, true]);
+    let files = |folder: &str| {
+        let folder = place.root().join("cases/RUN-1").join(folder);
+        fs::read_dir(folder).unwrap().count()
+    };
+    assert_eq!(files("fields"), case.fields().len());
+    assert_eq!(files("crops"), case.cells().len());
+    // Beyond the first slide the place is lost, and somebody says "new field".
+    assert!(case.fields_by_hand() > 0);
+    assert!(case.fields().last().unwrap().place.island > 0);
+    assert_database_agrees(&place, &case);
     assert!(place.root().join("config.last-good.toml").exists());
     let kinds = place.station_kinds();
     assert_eq!(
         kinds,
         ["station_started", "source_opened", "station_stopped"]
     );
+}
+
+fn done(station: &mut Station, order: &Value) {
+    let (status, answer) = station.order(order);
+    assert_eq!(status, 200, "{order}: {answer}");
+}
+
+/// More cells than first wanted, then what a reviewer may do to a cell.
+fn count_on_and_edit(station: &mut Station) {
+    done(
+        station,
+        &json!({ "do": "resume_scanning", "goal": 120, "who": "Dr. A" }),
+    );
+    let enough = |state: &Value| {
+        phase(state) == "target_reached" && state["case"]["counted"].as_u64() >= Some(120)
+    };
+    let state = station.wait_state(enough);
+    let rows = state["case"]["rows"].as_array().unwrap();
+    let counted = rows.iter().filter(|row| row["count"].as_u64() > Some(0));
+    for row in counted.filter(|row| !row["percent"].is_null()) {
+        let [low, high] = [0, 1].map(|at| row["limits_percent"][at].as_f64().unwrap());
+        let percent = row["percent"].as_f64().unwrap();
+        assert!(low < percent && percent < high, "{row}");
+    }
+    assert!(state["case"]["advice"].is_string(), "{state}");
+    let mut done = |order: Value| done(station, &order);
+    done(json!({ "do": "begin_review", "who": "Dr. A" }));
+    for class in ["Basophil", "Eosinophil"] {
+        done(json!({ "do": "reclassify", "cell": 0, "class": class, "who": "Dr. A" }));
+    }
+    let attribute = json!({ "do": "set_attribute", "cell": 0, "attribute": "granularity", "value": null, "who": "Dr. A" });
+    done(attribute);
+    done(json!({ "do": "remove_cell", "cell": 1, "who": "Dr. A" }));
+    done(json!({ "do": "restore_cell", "cell": 1, "who": "Dr. A" }));
+    done(json!({ "do": "remove_cell", "cell": 2, "who": "Dr. A" }));
+}
+
+/// What other programs read of a case in the database.
+fn assert_database_agrees(place: &Place, case: &CaseState) {
+    let database = rusqlite::Connection::open(place.root().join("station.sqlite")).unwrap();
+    let count = |from: &str| {
+        let sql = format!("SELECT count(*) FROM {from}");
+        let count: i64 = database.query_row(&sql, [], |row| row.get(0)).unwrap();
+        count as usize
+    };
+    let of_case = "WHERE case_id = 'RUN-1'";
+    assert_eq!(count(&format!("fields {of_case}")), case.fields().len());
+    assert_eq!(count(&format!("cells {of_case}")), case.cells().len());
+    assert_eq!(count(&format!("signatures {of_case}")), 1);
+    let confirmed = format!("edits {of_case} AND kind = 'cells_confirmed' AND who = 'Dr. A'");
+    assert!(count(&confirmed) > 0);
+    let last = case.cells().len() - 1;
+    let sql = format!("SELECT class, score FROM cells {of_case} AND cell = {last}");
+    let read = |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?));
+    let (class, score): (u8, f64) = database.query_row(&sql, [], read).unwrap();
+    let cell = case.cells()[last].seen.as_ref().unwrap();
+    assert_eq!(class, cell.class.0);
+    assert!((score - f64::from(cell.score.get())).abs() < 1e-6);
+}
+
+#[test]
+fn a_script_whose_pictures_are_not_there_ends_with_the_reason() {
+    let place = Place::new();
+    let config = place.config("seed = 1");
+    let missing = place.folder.path().join("missing");
+    let text = fs::read_to_string(&config).unwrap();
+    let (_, rest) = text.split_once('\n').unwrap();
+    let source = format!("source = {{ kind = \"folder\", folder = {missing:?} }}\n");
+    fs::write(&config, source + rest).unwrap();
+    let mut station = Station::start(&config, &["--case", "NONE", "--until-end"]);
+    assert_eq!(station.ended().code(), Some(3), "{}", station.said());
+    let said = station.said();
+    let last = said.lines().last().unwrap();
+    assert!(last.contains(missing.to_str().unwrap()), "{said}");
+    place.assert_sound();
 }
 
 #[test]

@@ -8,11 +8,12 @@ use serde_json::Value;
 use tests::root;
 
 /// The packages of this project that each of them may depend on.
-const MAY_KNOW: [(&str, &[&str]); 5] = [
+const MAY_KNOW: [(&str, &[&str]); 6] = [
     ("shared", &[]),
+    ("field", &["shared"]),
     ("int8", &[]),
     ("host", &["shared"]),
-    ("edge", &["shared", "int8"]),
+    ("edge", &["shared", "field", "int8"]),
     ("tests", &["shared", "host", "edge"]),
 ];
 
@@ -139,9 +140,11 @@ fn names(line: &str, runtime: &str) -> bool {
     })
 }
 
-/// Every Rust file of the packages; `int8` lies inside `edge`.
+/// Every Rust file of the packages; `field` and `int8` lie inside `edge`.
 fn sources(root: &Path) -> Vec<PathBuf> {
-    let outer = MAY_KNOW.iter().filter(|(name, _)| *name != "int8");
+    let outer = MAY_KNOW
+        .iter()
+        .filter(|(name, _)| !matches!(*name, "field" | "int8"));
     let mut folders: Vec<PathBuf> = outer.map(|(name, _)| root.join(name)).collect();
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {

@@ -14,6 +14,10 @@ const PARTS: f64 = 4.0;
 /// Most grid cells that are kept, 4096 fields' area; further ones are counted only.
 pub const GRID_CELLS_MAX: usize = 65_536;
 
+/// How what was counted is drawn, and where the stage stands.
+const SEEN: &str = "fill=\"#4a86c5\"";
+const NOW: &str = "fill=\"none\" stroke=\"#d55e00\" stroke-width=\".3\"";
+
 /// Grid cells that were seen in a counted field.
 #[derive(Clone, Debug)]
 pub struct Coverage {
@@ -117,13 +121,22 @@ impl Coverage {
             let bounds = bounds(&island.cells, view);
             let across = |column: f64| left + column - bounds[0];
             let down = |row: f64| (row - bounds[1]) * height;
-            for &[column, row] in &island.cells {
-                let (x, y) = (across(f64::from(column)), down(f64::from(row)));
-                rect(&mut body, "seen", x, y, 1.0, height);
+            // A row's cells that touch are one rectangle.
+            for run in island
+                .cells
+                .chunk_by(|a, b| a[1] == b[1] && a[0] + 1 == b[0])
+            {
+                let [column, row] = run[0].map(f64::from);
+                let width = run.len() as f64;
+                rect(&mut body, SEEN, [across(column), down(row), width, height]);
             }
             if let Some([column, row]) = view {
-                let (x, y) = (across(column), down(row));
-                rect(&mut body, "now", x, y, PARTS, PARTS * height);
+                let corner = [across(column), down(row)];
+                rect(
+                    &mut body,
+                    NOW,
+                    [corner[0], corner[1], PARTS, PARTS * height],
+                );
             }
             left += bounds[2] - bounds[0] + 1.0;
             deep = deep.max((bounds[3] - bounds[1]) * height);
@@ -132,8 +145,7 @@ impl Coverage {
         let deep = deep.max(1.0);
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-0.5 -0.5 {:.2} {:.2}\" role=\"img\" \
-             aria-label=\"{} fields counted\"><style>.seen{{fill:#4a86c5}}.now{{fill:none;stroke:#d55e00;\
-             stroke-width:.3}}</style>{body}</svg>",
+             aria-label=\"{} fields counted\">{body}</svg>",
             width + 1.0,
             deep + 1.0,
             report.fields
@@ -165,10 +177,10 @@ fn bounds(cells: &[[i32; 2]], view: Option<[f64; 2]>) -> [f64; 4] {
     bounds
 }
 
-fn rect(out: &mut String, class: &str, x: f64, y: f64, width: f64, height: f64) {
+fn rect(out: &mut String, look: &str, [x, y, width, height]: [f64; 4]) {
     let written = write!(
         out,
-        "<rect class=\"{class}\" x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\"/>"
+        "<rect {look} x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\"/>"
     );
     written.expect("a string takes everything");
 }
@@ -209,10 +221,13 @@ mod tests {
         coverage.add(at(0, 0.0, 0.0));
         coverage.add(at(1, 0.0, 0.0));
         let svg = coverage.svg(Some(at(1, 80.0, 0.0)));
-        assert_eq!(svg.matches("class=\"seen\"").count(), 32);
+        // Four rows of an island, each in one piece.
+        assert_eq!(svg.matches(SEEN).count(), 8);
         // Island 1 begins a unit behind island 0; the view is half a unit farther right.
         assert!(
-            svg.contains("class=\"now\" x=\"5.50\" y=\"0.00\" width=\"4.00\" height=\"3.00\""),
+            svg.contains(&format!(
+                "{NOW} x=\"5.50\" y=\"0.00\" width=\"4.00\" height=\"3.00\""
+            )),
             "{svg}"
         );
         // 4 + 1 + 4.5 wide, 3 deep.

@@ -78,6 +78,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/state", get(state))
         .route("/api/command", post(command))
         .route("/field.jpg", get(picture))
+        .route("/coverage.svg", get(coverage))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "no such page") })
         .method_not_allowed_fallback(|| async {
             refusal(StatusCode::METHOD_NOT_ALLOWED, "not with this method")
@@ -193,6 +194,16 @@ async fn picture(State(app): Shared, headers: HeaderMap) -> Response {
         (header::ETAG, tag),
     ];
     (headers, Bytes::from_owner(picture.jpeg)).into_response()
+}
+
+async fn coverage(State(app): Shared) -> Response {
+    match app.view.picture(app.now()) {
+        Some(picture) if !picture.coverage.is_empty() => {
+            let kind = [(header::CONTENT_TYPE, "image/svg+xml")];
+            (kind, picture.coverage.to_string()).into_response()
+        }
+        _ => refusal(StatusCode::NOT_FOUND, "nothing was seen yet"),
+    }
 }
 
 async fn command(State(app): Shared, body: Result<Json<Command>, JsonRejection>) -> Response {

@@ -426,6 +426,7 @@ fn who_does_not_take_his_answer_loses_his_seat() {
     place.view.publish_picture(FieldPicture {
         sequence: 1,
         jpeg: vec![0; 64 << 20].into(),
+        coverage: "".into(),
     });
     let mut greedy = place.connect();
     greedy
@@ -494,10 +495,15 @@ fn a_thousand_connections_are_bounded_and_leave_the_service_alive() {
 fn the_picture_is_sent_once_until_there_is_a_new_one() {
     let place = Place::new();
     assert_eq!(place.get("/field.jpg").status(), 404);
+    assert_eq!(place.get("/coverage.svg").status(), 404);
     assert!(place.view.picture_wanted(place.start.elapsed()));
     let picture = |sequence, text: &str| {
         let jpeg = Arc::from(text.as_bytes());
-        place.view.publish_picture(FieldPicture { sequence, jpeg });
+        place.view.publish_picture(FieldPicture {
+            sequence,
+            jpeg,
+            coverage: format!("<svg>{text}</svg>").into(),
+        });
     };
     let known = |tag: &str| {
         let request = format!(
@@ -510,6 +516,8 @@ fn the_picture_is_sent_once_until_there_is_a_new_one() {
     assert_eq!(known("\"6\""), (200, "first".to_owned()));
     assert_eq!(known("\"7\""), (304, String::new()));
     picture(8, "second");
+    let map = place.get("/coverage.svg?8");
+    assert_eq!((map.status(), map.body()), (200, "<svg>second</svg>"));
     assert_eq!(known("\"7\""), (200, "second".to_owned()));
 }
 

@@ -169,6 +169,8 @@ pub struct FieldPicture {
     pub sequence: u64,
     /// A whole JPEG.
     pub jpeg: Arc<[u8]>,
+    /// What was counted of the slide by then, and where this field lies, as SVG.
+    pub coverage: Arc<str>,
 }
 
 /// Life of one thread: turns of its loop, and how much of them was of use.

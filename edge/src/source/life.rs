@@ -479,6 +479,11 @@ impl Life {
         }
     }
 
+    /// Why the source could not be opened or was given up; empty before that.
+    pub fn problem(&self) -> &str {
+        &self.retry.problem
+    }
+
     /// What people must know, for the screen; `None` when all is well.
     pub fn banner(&self, now: Duration) -> Option<String> {
         let mut text = match self.state {

@@ -20,7 +20,7 @@ use field::gate::Reason;
 use field::map::{Place, Track};
 use field::{FieldError, FieldWatch, Seen};
 
-use super::counted::{FIELD_QUALITY, FieldFound, jpeg, meters_to_record};
+use super::counted::{FieldFound, jpeg, meters_to_record};
 use super::gauge::Gauge;
 use super::mailbox::Taken;
 use super::plan::{Optics, Plan, RecordedField, Rules};
@@ -118,7 +118,7 @@ impl Analysis {
             // It stops while the recorded fields are read.
             Ok(None) => return,
             Ok(Some(seen)) => {
-                self.show(frame, view);
+                self.show(frame, view, seen.meters.place);
                 if self.plan.rules.is_none() {
                     self.gauge_only(view, &seen);
                 }
@@ -134,7 +134,7 @@ impl Analysis {
                     seen: None,
                     problem: Some(problem.clone()),
                 });
-                self.show(frame, view);
+                self.show(frame, view, None);
                 self.say_once(problem);
             }
         }
@@ -297,14 +297,13 @@ impl Analysis {
             }
         };
         let started = Instant::now();
-        let recorded = match jpeg(view, FIELD_QUALITY) {
-            Ok(jpeg) => {
-                found.jpeg = jpeg;
+        let recorded = match found.draw(view) {
+            Ok(()) => {
                 self.shared.numbers.stages.encode.add(started.elapsed());
                 self.hand_over(found)
             }
             Err(error) => {
-                self.say_once(format!("the field's picture could not be stored: {error}"));
+                self.say_once(format!("the field's pictures could not be stored: {error}"));
                 false
             }
         };
@@ -339,6 +338,7 @@ impl Analysis {
             margin: 0,
             no_room: findings.dropped.detections,
             jpeg: Vec::new(),
+            crops: Vec::new(),
         };
         for detection in findings.detections {
             match slide.watch.offer(place, &detection.bbox) {
@@ -391,8 +391,8 @@ impl Analysis {
         }
     }
 
-    /// A picture for the page, while somebody looks.
-    fn show(&mut self, frame: &Frame, view: RgbView<'_>) {
+    /// A picture for the page, and what was counted of the slide, while somebody looks.
+    fn show(&mut self, frame: &Frame, view: RgbView<'_>, place: Option<Place>) {
         let now = self.shared.clock.since_start();
         let early = |at| now.saturating_sub(at) < PICTURE_EVERY;
         if self.pictured.is_some_and(early) || !self.shared.view.picture_wanted(now) {
@@ -403,9 +403,15 @@ impl Analysis {
             Ok(jpeg) => self.shared.view.publish_picture(FieldPicture {
                 sequence: frame.sequence,
                 jpeg: jpeg.into(),
+                coverage: self.coverage(place).into(),
             }),
             Err(error) => self.say_once(format!("no picture for the page: {error}")),
         }
+    }
+
+    fn coverage(&self, place: Option<Place>) -> String {
+        let covered = self.slide.as_ref().map(|slide| slide.watch.coverage());
+        covered.map_or(String::new(), |it| it.svg(place))
     }
 
     fn say_once(&mut self, problem: String) {

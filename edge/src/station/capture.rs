@@ -16,6 +16,7 @@ use crate::source::watched::{Step, Watched};
 
 use super::run::End;
 use super::shared::{Shared, SourceSeen, Task};
+use super::start::StartError;
 
 /// Longest time without looking whether the station is to stop.
 const LOOK: Duration = Duration::from_millis(200);
@@ -34,6 +35,8 @@ pub struct Capture {
     ends: Sender<End>,
     /// Whether the source waits until its frames were seen, so that none is lost.
     waits: bool,
+    /// Code of the process where the source cannot be opened at once; `None` = it is waited for.
+    missing_code: Option<u8>,
     told_at: Option<Duration>,
     /// The identity that was opened last, until the desk has taken it.
     opened: Option<Box<SourceIdentity>>,
@@ -49,6 +52,7 @@ impl Capture {
         desk: SyncSender<Task>,
         ends: Sender<End>,
         waits: bool,
+        missing_code: Option<u8>,
     ) -> Self {
         Self {
             shared,
@@ -56,6 +60,7 @@ impl Capture {
             desk,
             ends,
             waits,
+            missing_code,
             told_at: None,
             opened: None,
             damage_lines: 0,
@@ -138,6 +143,15 @@ impl Capture {
             let banner = self.watched.life().banner(now);
             let fields = json!({ "from": from, "to": to, "banner": banner });
             self.shared.say(level, "source", fields);
+            let code = self
+                .missing_code
+                .filter(|_| self.watched.counters().frames == 0);
+            if let (LifeState::Lost, Some(code)) = (to, code) {
+                let words = self.watched.life().problem().to_owned();
+                let missing = Box::new(StartError::Source { words, code });
+                // The main thread is there as long as this one.
+                let _ = self.ends.send(End::Refused(missing));
+            }
         }
         if let Some(identity) = self.opened.take()
             && let Err(TrySendError::Full(Task::Source(identity))) =

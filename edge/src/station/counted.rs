@@ -15,6 +15,9 @@ use super::plan::RecordedField;
 /// Quality of a stored field's JPEG, 1 to 100.
 pub const FIELD_QUALITY: u8 = 90;
 
+/// What is shown around a cell, as a part of its sides.
+const AROUND: f32 = 0.25;
+
 /// A field on its way to the desk.
 #[derive(Debug)]
 pub struct FieldFound {
@@ -36,9 +39,22 @@ pub struct FieldFound {
     pub no_room: u32,
     /// The picture.
     pub jpeg: Vec<u8>,
+    /// The new cells' own pictures, in their order.
+    pub crops: Vec<Vec<u8>>,
 }
 
 impl FieldFound {
+    /// Makes the pictures to be stored: that of the field, and those of its new cells.
+    ///
+    /// # Errors
+    /// As [`jpeg`].
+    pub fn draw(&mut self, view: RgbView<'_>) -> Result<(), JpegError> {
+        self.jpeg = jpeg(view, FIELD_QUALITY)?;
+        let crops = self.cells.iter().map(|cell| crop(view, cell.bbox));
+        self.crops = crops.collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
     /// The event of this field as the next one of `case`; takes the cells.
     pub fn next_of(&mut self, case: &CaseState) -> FieldCounted {
         FieldCounted {
@@ -73,6 +89,32 @@ pub enum JpegError {
     /// The encoder refuses.
     #[error(transparent)]
     Encoder(#[from] EncodingError),
+}
+
+/// Where in the case folder the picture of a cell lies.
+pub fn crop_name(cell: u32) -> String {
+    format!("crops/{cell:05}.jpg")
+}
+
+/// A cell's own picture, with a quarter of its sides around it where the field has that.
+///
+/// # Errors
+/// As [`jpeg`].
+pub fn crop(view: RgbView<'_>, [x0, y0, x1, y1]: [f32; 4]) -> Result<Vec<u8>, JpegError> {
+    let Size { width, height } = view.size();
+    // Into the picture, and at least a pixel of it.
+    let span = |low: f32, high: f32, side: u32| {
+        let around = (high - low) * AROUND;
+        let first = ((low - around).max(0.0) as u32).min(side - 1);
+        let end = ((high + around).ceil() as u32).clamp(first + 1, side);
+        first as usize..end as usize
+    };
+    let (columns, rows) = (span(x0, x1, width), span(y0, y1, height));
+    let size = Size::new(columns.len() as u32, rows.len() as u32);
+    let lines = rows.flat_map(|row| &view.row(row as u32)[columns.start * 3..columns.end * 3]);
+    let bytes: Vec<u8> = lines.copied().collect();
+    let part = RgbView::new(&bytes, size).expect("as many bytes as its pixels need");
+    jpeg(part, FIELD_QUALITY)
 }
 
 /// A picture as JPEG of `quality`, 1 to 100, with colours at full resolution: nuclei are judged by them.
@@ -167,5 +209,16 @@ mod tests {
         assert!(worst <= Some(24), "{worst:?}");
         assert!(jpeg(RgbView::new(&[], Size::new(0, 0)).unwrap(), FIELD_QUALITY).is_err());
         assert_eq!(picture_name(7), "fields/0007.jpg");
+        assert_eq!(crop_name(7), "crops/00007.jpg");
+        // A quarter of the sides around it, inside of the field, and never nothing.
+        for (bbox, expected) in [
+            ([8.0, 8.0, 16.0, 16.0], Size::new(12, 12)),
+            ([-3.0, 0.0, 8.0, 40.0], Size::new(11, 24)),
+            ([31.9, 23.9, 90.0, 90.0], Size::new(15, 17)),
+            ([50.0, 50.0, 51.0, 51.0], Size::new(1, 1)),
+        ] {
+            let back = picture::decode(&crop(view, bbox).unwrap()).unwrap();
+            assert_eq!(back.size(), expected, "{bbox:?}");
+        }
     }
 }

@@ -23,7 +23,7 @@ use crate::service::command::Refusal;
 use crate::service::view::Banner;
 use crate::store::StoreError;
 
-use super::counted::{FieldFound, picture_name, recorded_fields};
+use super::counted::{FieldFound, crop_name, picture_name, recorded_fields};
 use super::ledger::{Ledger, is_disk};
 use super::plan::{Plan, RecordedField, Rules};
 use super::run::End;
@@ -226,9 +226,14 @@ impl Desk {
         }
         let Some(case) = &self.case else { return false };
         let event = found.next_of(&case.state);
-        let (name, cells) = (picture_name(event.field), event.cells.len() as u64);
+        let (first, cells) = (event.first_cell, event.cells.len() as u64);
+        let mut names = vec![picture_name(event.field)];
+        names.extend((first..).map(crop_name).take(found.crops.len()));
+        let pictures = std::iter::once(&found.jpeg).chain(&found.crops);
+        let named = names.iter().map(String::as_str);
+        let named: Vec<(&str, &[u8])> = named.zip(pictures.map(Vec::as_slice)).collect();
         let event = CaseEvent::FieldCounted(Box::new(event));
-        match self.act(event, &[(&name, &found.jpeg)]) {
+        match self.act(event, &named) {
             Ok(()) => {
                 self.shared.numbers.fields.fetch_add(1, Ordering::Relaxed);
                 self.shared

@@ -28,7 +28,7 @@ pub enum End {
     Asked(Asked),
     /// The source has no more frames.
     SourceOver,
-    /// The case that it was started for is not opened.
+    /// The case that it was started for is not opened, or the source that nobody waits for.
     Refused(Box<StartError>),
     /// The disk that took no records, or was gone, takes them.
     Writable,
@@ -176,6 +176,7 @@ fn start_threads(choice: &Choice, parts: Parts, ends: &Sender<End>) -> Result<Th
         parts.to_desk,
         ends.clone(),
         parts.waits,
+        parts.missing_code,
     );
     let of_desk = ends.clone();
     Ok(Threads {

@@ -12,7 +12,9 @@ use serde_json::json;
 use crate::atomic::OutputError;
 use crate::case::text::{CaseId, Text, TextError};
 use crate::clock::{self, BootError, BootId, Clock, Started};
-use crate::config::{Config, HttpConfig, Loaded, LogConfig, LogPlace, StationConfig, load};
+use crate::config::{
+    Config, HttpConfig, Loaded, LogConfig, LogPlace, SourceChoice, StationConfig, load,
+};
 use crate::detector::Detector;
 use crate::exit;
 use crate::install::{InstallError, Models};
@@ -80,6 +82,14 @@ pub enum StartError {
     /// The system gives no thread, or no signals.
     #[error("threads: {0}")]
     Thread(std::io::Error),
+    /// The source cannot be opened, and nobody waits for it.
+    #[error("{words}")]
+    Source {
+        /// What is the matter, for people.
+        words: String,
+        /// Of the process.
+        code: u8,
+    },
     /// The name of the case.
     #[error("--case: {0}")]
     Name(TextError),
@@ -107,6 +117,7 @@ impl StartError {
                 reason: Refusal::Disk(_),
                 ..
             } => exit::DISK,
+            Self::Source { code, .. } => *code,
             Self::Name(_) | Self::Case { .. } => exit::USAGE,
         }
     }
@@ -118,7 +129,8 @@ impl StartError {
             Self::Config(_) | Self::Settings(_) | Self::Boot(_) | Self::Log(_) => true,
             Self::Install(_) | Self::Model(_) => true,
             Self::Store(error) => !matches!(error, StoreError::Locked { .. }),
-            Self::Service(_) | Self::Thread(_) | Self::Name(_) | Self::Case { .. } => false,
+            Self::Service(_) | Self::Thread(_) | Self::Source { .. } => false,
+            Self::Name(_) | Self::Case { .. } => false,
         }
     }
 }
@@ -156,6 +168,8 @@ pub struct Parts {
     pub waits: bool,
     /// Whether its frames come when they are due.
     pub keeps_time: bool,
+    /// Code of the process where the source cannot be opened at once; `None` = it is waited for.
+    pub missing_code: Option<u8>,
     /// The model.
     pub detector: Detector,
     /// How fields are judged.
@@ -251,6 +265,10 @@ fn make(
         watched,
         waits: settings::waits(&config.source),
         keeps_time: settings::keeps_time(&config.source),
+        missing_code: choice.until_end.then_some(match config.source.kind {
+            SourceChoice::Camera => exit::DEVICE,
+            _ => exit::BAD_DATA,
+        }),
         detector,
         watch: WatchSettings::new(&config),
         http: config.http,

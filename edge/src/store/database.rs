@@ -34,12 +34,32 @@ CREATE TABLE cases (
     wall INTEGER,
     head TEXT NOT NULL
 ) STRICT;
-CREATE VIEW records AS
+";
+
+/// Made where they are missing: an earlier version knew fewer.
+const VIEWS: &str = "
+CREATE VIEW IF NOT EXISTS records AS
     SELECT case_id, sequence, line ->> '$.boot' AS boot, line ->> '$.wall' AS wall,
         line ->> '$.who' AS who, line ->> '$.kind' AS kind, line -> '$.event' AS event,
         line ->> '$.hash' AS hash
     FROM entries;
-CREATE VIEW signatures AS
+CREATE VIEW IF NOT EXISTS fields AS
+    SELECT case_id, sequence, event ->> '$.field_counted.field' AS field,
+        event ->> '$.field_counted.frame' AS frame,
+        json_array_length(event, '$.field_counted.cells') AS cells
+    FROM records WHERE kind = 'field_counted';
+CREATE VIEW IF NOT EXISTS cells AS
+    SELECT case_id, event ->> '$.field_counted.first_cell' + found.key AS cell,
+        event ->> '$.field_counted.field' AS field, found.value ->> '$.class' AS class,
+        found.value ->> '$.score' AS score, found.value -> '$.suggestion' AS suggestion,
+        found.value -> '$.bbox' AS bbox, found.value -> '$.attributes' AS attributes
+    FROM records, json_each(event, '$.field_counted.cells') AS found
+    WHERE kind = 'field_counted';
+CREATE VIEW IF NOT EXISTS edits AS
+    SELECT case_id, sequence, boot, wall, who, kind, event
+    FROM records WHERE kind NOT IN ('case_opened', 'field_counted', 'target_reached', 'signed')
+        AND case_id <> '';
+CREATE VIEW IF NOT EXISTS signatures AS
     SELECT case_id, sequence, boot, wall, who, hash FROM records WHERE kind = 'signed';
 ";
 
@@ -103,6 +123,7 @@ impl Database {
             })?;
         }
         database.check_pages("quick_check")?;
+        database.run("set up", |c| c.execute_batch(VIEWS))?;
         Ok(database)
     }
 

@@ -297,3 +297,17 @@ fn the_views_show_what_the_lines_say() {
         .unwrap();
     assert_eq!(field, 2);
 }
+
+#[test]
+fn a_database_without_the_views_of_today_gets_them() {
+    let folder = scratch();
+    two_cases(folder.path());
+    let path = folder.path().join("station.sqlite");
+    let drop_views = "DROP VIEW cells; DROP VIEW edits; DROP VIEW fields;";
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.execute_batch(drop_views).unwrap();
+    drop(database);
+    drop(open(folder.path()));
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.execute_batch(drop_views).unwrap();
+}

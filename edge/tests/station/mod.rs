@@ -289,8 +289,10 @@ pub fn sign(station: &mut Station) -> (u16, Value) {
 /// Reviews by agreeing with every suggestion, class by class. What the page does not list yet is read
 /// from the case's own file, which is complete up to the last acknowledged record.
 pub fn review(station: &mut Station, root: &Path, case: &str) {
-    let (status, answer) = station.order(&json!({ "do": "begin_review", "who": "Dr. A" }));
-    assert_eq!(status, 200, "{answer}");
+    if phase(&station.wait_state(|_| true)) != "review" {
+        let (status, answer) = station.order(&json!({ "do": "begin_review", "who": "Dr. A" }));
+        assert_eq!(status, 200, "{answer}");
+    }
     let chain = fs::read_to_string(root.join("cases").join(case).join("audit.jsonl")).unwrap();
     let records = chain
         .lines()

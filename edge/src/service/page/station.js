@@ -1,5 +1,5 @@
 "use strict";
-// Shows /api/state and /field.jpg. Text only ever enters the page as text.
+// Shows /api/state, /field.jpg and /coverage.svg. Text only ever enters the page as text.
 
 const at = (id) => document.getElementById(id);
 const number = (value, digits) => (value === null ? "-" : value.toFixed(digits));
@@ -80,6 +80,8 @@ async function lookAtPicture() {
         at("picture").src = picture;
         URL.revokeObjectURL(shown);
         [shown, tag] = [picture, answer.headers.get("ETag") || ""];
+        at("coverage").src = `/coverage.svg?${encodeURIComponent(tag)}`;
+        at("coverage").hidden = false;
       }
     }
   } catch {
