@@ -145,12 +145,19 @@ impl CountOnce {
         }
     }
 
-    /// Its middle is nearer to the edge than half of it, with a little to spare.
+    /// Its middle is nearer to the edge than half of it, with a little to spare; a strip of a cell
+    /// counts as wide as it is long, because a box may end before the edge that cuts the cell.
     fn is_cut(&self, bbox: &BBox<Image>) -> bool {
         let spare = (EDGE_SHARE * bbox.width().max(bbox.height())).max(EDGE_MIN_PX);
         let [x0, y0, x1, y1] = bbox.xyxy();
         let (width, height) = (self.frame.width as f32, self.frame.height as f32);
-        x0 < spare || y0 < spare || x1 > width - spare || y1 > height - spare
+        if x0 < spare || y0 < spare || x1 > width - spare || y1 > height - spare {
+            return true;
+        }
+        let (x, y) = bbox.centre();
+        let half = (bbox.width() / self.squeeze).max(bbox.height()) / 2.0;
+        let across = half * self.squeeze;
+        x < across || y < half || x > width - across || y > height - half
     }
 
     /// Place and size with the squeeze undone, in the frame's vertical pixels.
@@ -315,6 +322,7 @@ mod tests {
 
     #[test]
     fn cells_at_the_edge_are_left_to_another_field() {
+        let corners = |[x0, y0, x1, y1]: [f32; 4]| BBox::from_corners(x0, y0, x1, y1).unwrap();
         let cases = [
             (round(30.0, 200.0, 60.0), Fate::Margin),
             (round(31.5, 200.0, 60.0), Fate::Margin),
@@ -324,6 +332,11 @@ mod tests {
             (round(300.0, 449.0, 60.0), Fate::Margin),
             (round(300.0, 448.0, 60.0), Fate::New(0)),
             (round(-20.0, 700.0, 60.0), Fate::Margin),
+            // Strips of cells that the edge cuts, found a little away from it.
+            (corners([600.0, 200.0, 633.0, 367.0]), Fate::Margin),
+            (corners([300.0, 6.0, 420.0, 50.0]), Fate::Margin),
+            // Long and whole.
+            (corners([560.0, 200.0, 620.0, 280.0]), Fate::New(0)),
         ];
         for (bbox, fate) in cases {
             let mut count = CountOnce::new(FRAME, 1.0);
