@@ -159,6 +159,8 @@ impl Desk {
             }
             if self.can_begin_anew() {
                 let _ = ends.send(End::Writable);
+                // Said once: a second time it would begin anew twice.
+                self.disk_looked = Some(Duration::MAX);
             }
         }
         while let Ok(task) = tasks.try_recv() {
