@@ -1,4 +1,4 @@
-//! A real small disk that fills, runs out of files or becomes read-only under a running station.
+//! A real small disk that fills, runs out of files, becomes read-only or is taken out under a running station.
 //!
 //! The disk is a tmpfs, which only root may mount; elsewhere the tests say that they were skipped.
 
@@ -232,10 +232,14 @@ fn a_full_disk_refuses_the_signature_with_the_reason_and_takes_it_once_there_is_
     let counted = fields(&station.wait_state(|state| fields(state) >= 2));
     review(&mut station, &root, "SIGN");
     disk.fill();
-    // What is left in the last blocks of the files that are there.
-    let fills =
-        |station: &mut Station| (0..100).any(|_| station.order(&note(&"x".repeat(350))).0 == 507);
-    assert!(fills(&mut station), "a full disk took 100 notes");
+    // What is left in the last blocks of the files that are there, down to what a signature needs.
+    for length in [350, 1] {
+        let refuses = |station: &mut Station| {
+            (0..50).any(|_| station.order(&note(&"x".repeat(length))).0 == 507)
+        };
+        let refused = (0..3).all(|_| refuses(&mut station));
+        assert!(refused, "a full disk took 50 notes of {length} letters");
+    }
     let (status, answer) = sign(&mut station);
     assert_eq!(status, 507, "{answer}");
     let says_why = ["No space left on device", "disk is full"];
@@ -251,54 +255,108 @@ fn a_full_disk_refuses_the_signature_with_the_reason_and_takes_it_once_there_is_
     assert_eq!(disk.place.case("SIGN").phase(), Phase::Signed);
 }
 
+/// A disk that stays in the machine; what is taken out is its place in the tree.
+struct Slot<'a> {
+    disk: &'a Disk,
+    at: PathBuf,
+}
+
+impl<'a> Slot<'a> {
+    fn new(disk: &'a Disk) -> Self {
+        let at = disk.place.folder.path().join("slot");
+        fs::create_dir(&at).unwrap();
+        let slot = Self { disk, at };
+        slot.insert();
+        slot
+    }
+
+    /// The same data by way of the slot.
+    fn config(&self) -> PathBuf {
+        let config = self.disk.place.config(SLIDE);
+        let text = fs::read_to_string(&config).unwrap();
+        let outside = self.disk.place.root();
+        let inside = self.at.join("data");
+        let text = text.replace(outside.to_str().unwrap(), inside.to_str().unwrap());
+        fs::write(&config, text).unwrap();
+        config
+    }
+
+    fn insert(&self) {
+        mount(&["--bind", self.disk.at().to_str().unwrap()], &self.at).unwrap();
+    }
+
+    /// Lazily: the station's files of it are open.
+    fn take_out(&self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.at).status();
+    }
+
+    fn assert_nothing_written(&self) {
+        let left = fs::read_dir(&self.at).unwrap().count();
+        assert_eq!(left, 0, "something is written where the disk was");
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.take_out();
+    }
+}
+
+const TAKEN_OUT: &str = "the disk of the data was taken out";
+
 #[test]
 fn a_disk_that_is_taken_out_stops_the_count_until_it_is_back() {
     let Some(disk) = Disk::new("size=64m") else {
         return;
     };
-    // The disk stays in the machine; what is taken out is its place in the tree.
-    let slot = disk.place.folder.path().join("slot");
-    fs::create_dir(&slot).unwrap();
-    let insert = || mount(&["--bind", disk.at().to_str().unwrap()], &slot).unwrap();
-    insert();
-    let _cleared = Slot(slot.clone());
-    let config = disk.place.config(SLIDE);
-    let (inside, outside) = (slot.join("data"), disk.place.root());
-    let text = fs::read_to_string(&config).unwrap();
-    let text = text.replace(outside.to_str().unwrap(), inside.to_str().unwrap());
-    fs::write(&config, text).unwrap();
-    let mut station = Station::start(&config, &["--case", "GONE"]);
+    let slot = Slot::new(&disk);
+    let mut station = Station::start(&slot.config(), &["--case", "GONE"]);
     station.wait_state(|state| fields(state) >= 2);
-    unmount(&slot);
-    let state = station.wait_state(|state| has_banner(state, "Nothing can be recorded"));
-    assert!(
-        has_banner(&state, "the disk of the data was taken out"),
-        "{state}"
-    );
+    slot.take_out();
+    let state = station.wait_state(|state| has_banner(state, TAKEN_OUT));
+    assert!(has_banner(&state, "Nothing can be recorded"), "{state}");
     let (status, answer) = station.order(&note("no"));
     assert_eq!(status, 507, "{answer}");
     let counted = fields(&state);
     thread::sleep(Duration::from_millis(1500));
     assert_eq!(fields(&station.wait_state(|_| true)), counted);
-    let left = fs::read_dir(&slot).unwrap().count();
-    assert_eq!(left, 0, "nothing is written where the disk was");
-    insert();
+    slot.assert_nothing_written();
+    slot.insert();
     assert_goes_on(&mut station, counted);
+    let reopened = |it: &Station| {
+        it.said()
+            .contains("\"event\":\"data_reopened\"")
+            .then_some(())
+    };
+    assert!(station.until(reopened).is_some(), "{}", station.said());
     end(station, &disk.place, "GONE", counted);
 }
 
-/// A place in the tree where a disk may be.
-struct Slot(PathBuf);
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        unmount(&self.0);
-    }
-}
-
-fn unmount(at: &Path) {
-    // Lazily: the station's files of it are open.
-    let _ = Command::new("umount").arg("-l").arg(at).status();
+#[test]
+fn a_disk_that_is_taken_out_after_a_signature_is_waited_for_with_the_next_case() {
+    let Some(disk) = Disk::new("size=64m") else {
+        return;
+    };
+    let slot = Slot::new(&disk);
+    let root = slot.at.join("data");
+    let mut station = Station::start(&slot.config(), &["--case", "FIRST"]);
+    let counted = fields(&station.wait_state(|state| fields(state) >= 2));
+    review_and_sign(&mut station, &root, "FIRST");
+    slot.take_out();
+    let new = json!({ "do": "new_case", "patient": "p", "specimen": "s", "stain": "MGG" });
+    let (status, answer) = station.order(&new);
+    assert_eq!(status, 507, "{answer}");
+    assert!(answer.to_string().contains(TAKEN_OUT), "{answer}");
+    slot.assert_nothing_written();
+    slot.insert();
+    let state = station.wait_state(|state| errors(state) == 0 && phase(state) == "signed");
+    assert!(fields(&state) >= counted, "{state}");
+    let (status, answer) = station.order(&new);
+    assert_eq!(status, 200, "{answer}");
+    station.wait_state(|state| phase(state) == "scanning" && fields(state) >= 1);
+    assert_eq!(station.terminate().0, Some(0), "{}", station.said());
+    disk.place.assert_sound();
+    assert_eq!(disk.place.case("FIRST").phase(), Phase::Signed);
 }
 
 #[test]
@@ -366,7 +424,7 @@ fn start_without_room(disk: &Disk, refuse: impl Fn(), words: &str, allow: impl F
     let mut station = Station::start(&config, &["--case", "OPEN"]);
     let state = station.wait_state(|state| has_banner(state, words));
     assert!(has_banner(&state, "Nothing can be recorded"), "{state}");
-    assert!(has_banner(&state, "tried again every 10 s"), "{state}");
+    assert!(has_banner(&state, "tried again by itself"), "{state}");
     let banners = state["banners"].to_string();
     let said = banners.matches("othing can be recorded").count();
     assert_eq!(said, 1, "{banners}");
@@ -378,11 +436,8 @@ fn start_without_room(disk: &Disk, refuse: impl Fn(), words: &str, allow: impl F
     assert!(answer.to_string().contains(words), "{answer}");
     assert_eq!(disk.place.lines("OPEN"), before);
     assert_eq!(verify(&root).unwrap().first_flaw(), None);
-    let page = station.wait_page();
 
     allow();
-    let begins_anew = |it: &Station| it.page().filter(|new| *new != page);
-    assert!(station.until(begins_anew).is_some(), "{}", station.said());
     station.wait_state(|state| fields(state) > counted && errors(state) == 0);
     end(station, &disk.place, "OPEN", counted);
 }

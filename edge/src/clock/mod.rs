@@ -9,6 +9,7 @@ mod jump;
 mod when;
 
 use std::cmp::Ordering;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -46,7 +47,7 @@ impl Moment {
 /// Hands out moments; one in a program, shared by its threads.
 #[derive(Debug)]
 pub struct Clock {
-    boot: BootId,
+    boot: OnceLock<BootId>,
     start: Instant,
     sequence: AtomicU64,
 }
@@ -54,16 +55,34 @@ pub struct Clock {
 impl Clock {
     /// Begins now.
     pub fn new(boot: BootId) -> Self {
+        let clock = Self::unnamed();
+        clock.name(boot);
+        clock
+    }
+
+    /// Begins now, on a disk that takes no name of this start.
+    pub fn unnamed() -> Self {
         Self {
-            boot,
+            boot: OnceLock::new(),
             start: Instant::now(),
             sequence: AtomicU64::new(0),
         }
     }
 
-    /// Which start of the program this is.
+    /// Names this start, unless it has a name.
+    pub fn name(&self, boot: BootId) {
+        // Moments that were handed out keep it.
+        let _ = self.boot.set(boot);
+    }
+
+    /// Whether it has a name: without one nothing may be recorded.
+    pub fn is_named(&self) -> bool {
+        self.boot.get().is_some()
+    }
+
+    /// Which start of the program this is; number 0 while it has no name.
     pub fn boot(&self) -> BootId {
-        self.boot
+        self.boot.get().copied().unwrap_or(BootId::new(0, 0))
     }
 
     /// Where [`Moment::since_start`] begins.
@@ -84,7 +103,7 @@ impl Clock {
     /// The next moment, at times read elsewhere.
     pub fn moment_at(&self, since_start: Duration, wall: SystemTime) -> Moment {
         Moment {
-            boot: self.boot,
+            boot: self.boot(),
             sequence: self.sequence.fetch_add(1, Atomic::Relaxed) + 1,
             since_start,
             wall: wall_of(wall),
@@ -109,6 +128,16 @@ fn unix_seconds(time: SystemTime) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_is_named_once() {
+        let clock = Clock::unnamed();
+        assert_eq!((clock.is_named(), clock.boot()), (false, BootId::new(0, 0)));
+        for number in [3, 4] {
+            clock.name(BootId::new(1, number));
+            assert_eq!(clock.moment().boot, BootId::new(1, 3));
+        }
+    }
 
     fn at(seconds: i64) -> SystemTime {
         let length = Duration::from_secs(seconds.unsigned_abs());

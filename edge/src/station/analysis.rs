@@ -329,6 +329,7 @@ impl Analysis {
         let slide = self.slide.as_mut().expect("the frame was placed on it");
         gauge(&self.shared, slide, &findings);
         let mut found = FieldFound {
+            slide: slide.number,
             frame: frame.sequence,
             size: view.size(),
             place,

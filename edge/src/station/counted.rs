@@ -21,6 +21,8 @@ const AROUND: f32 = 0.25;
 /// A field on its way to the desk.
 #[derive(Debug)]
 pub struct FieldFound {
+    /// Number of the slide that it was found on.
+    pub slide: u64,
     /// Number of the frame.
     pub frame: u64,
     /// Of the picture.

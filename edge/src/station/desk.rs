@@ -26,6 +26,7 @@ use crate::store::StoreError;
 use super::counted::{FieldFound, crop_name, picture_name, recorded_fields};
 use super::ledger::{Ledger, is_disk};
 use super::plan::{Plan, RecordedField, Rules};
+use super::reopen::Reopening;
 use super::run::End;
 use super::scale::Ruler;
 use super::settings::CaseSettings;
@@ -40,7 +41,7 @@ const TICK: Duration = Duration::from_millis(200);
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 
 /// How long after a refusal of the disk it is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(10);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The case that is worked on.
 #[derive(Debug)]
@@ -78,6 +79,8 @@ pub struct DeskParts {
     pub problem: Option<Problem>,
     /// What people must know until the next start.
     pub banners: Vec<Banner>,
+    /// What they must know of cases that do not go on.
+    pub case_banners: Vec<Banner>,
     /// The configuration, to be kept once it has worked.
     pub keep: Option<Config>,
 }
@@ -90,8 +93,10 @@ pub struct Desk {
     pub(super) settings: CaseSettings,
     pub(super) ruler: Ruler,
     pub(super) case: Option<OpenCase>,
-    problem: Option<Problem>,
+    pub(super) problem: Option<Problem>,
     banners: Vec<Banner>,
+    /// About cases.
+    pub(super) case_banners: Vec<Banner>,
     keep: Option<Config>,
     pub(super) slide: u64,
     recorded: Arc<[RecordedField]>,
@@ -107,7 +112,7 @@ pub struct Desk {
     shown: Option<Duration>,
     jump: JumpWatch,
     jump_looked: Option<Duration>,
-    disk_looked: Option<Duration>,
+    pub(super) reopening: Reopening,
 }
 
 /// What makes a plan another one.
@@ -125,6 +130,7 @@ impl Desk {
             case: parts.case,
             problem: parts.problem,
             banners: parts.banners,
+            case_banners: parts.case_banners,
             keep: parts.keep,
             slide: 0,
             recorded: Arc::new([]),
@@ -136,14 +142,13 @@ impl Desk {
             shown: None,
             jump: JumpWatch::default(),
             jump_looked: None,
-            disk_looked: None,
+            reopening: Reopening::default(),
         };
         desk.begin_slide();
         desk
     }
 
-    /// Until it is told to stop; `ends` is told when the case that it was started for is refused, and when
-    /// the data can be opened anew that could not be written, or were gone.
+    /// Until it is told to stop; `ends` is told when the case that it was started for is refused.
     pub fn run(mut self, tasks: &Tasks, ends: &Sender<End>) {
         self.follow_up();
         loop {
@@ -156,11 +161,6 @@ impl Desk {
             if let Some(error) = self.refused.take() {
                 // The main thread is there as long as this one.
                 let _ = ends.send(End::Refused(Box::new(error)));
-            }
-            if self.can_begin_anew() {
-                let _ = ends.send(End::Writable);
-                // Said once: a second time it would begin anew twice.
-                self.disk_looked = Some(Duration::MAX);
             }
         }
         while let Ok(task) = tasks.try_recv() {
@@ -222,7 +222,7 @@ impl Desk {
     }
 
     fn record_field(&mut self, mut found: FieldFound) -> bool {
-        if self.why_not().is_some() {
+        if self.why_not().is_some() || found.slide != self.slide {
             // It came while that was decided.
             return false;
         }
@@ -284,6 +284,7 @@ impl Desk {
                     self.shared.say(Level::Info, event.kind(), fields);
                 }
                 self.recovered();
+                self.reopening.worked();
                 Ok(())
             }
             Err(error) => Err(self.failed(&error)),
@@ -426,6 +427,7 @@ impl Desk {
         self.ledger.look_at_room();
         self.keep_config();
         self.look_at_domain();
+        self.look_at_data();
         self.post();
         let now = self.shared.clock.since_start();
         let early = |at| now.saturating_sub(at) < SHOW_EVERY;
@@ -433,7 +435,7 @@ impl Desk {
             return;
         }
         self.shown = Some(now);
-        let mut banners = self.banners.clone();
+        let mut banners = [&self.banners[..], &self.case_banners].concat();
         banners.extend(self.ruler.banners(self.shared.clock.moment().wall));
         let state = show::state(&Showing {
             shared: &self.shared,
@@ -469,19 +471,11 @@ impl Desk {
         self.record_station("wall_clock", fields);
     }
 
-    /// Where the data should be opened anew: looks whether they can be, now and then.
-    fn can_begin_anew(&mut self) -> bool {
-        let now = self.shared.clock.since_start();
-        let early = |at| now.saturating_sub(at) < RETRY_AFTER;
-        if !self.ledger.wants_reopening() || self.disk_looked.is_some_and(early) {
-            return false;
-        }
-        // Not right away: it has just failed.
-        self.disk_looked.replace(now).is_some() && self.ledger.can_be_reopened()
-    }
-
     fn keep_config(&mut self) {
         if !self.shared.analysed_well.load(Ordering::Acquire) {
+            return;
+        }
+        if self.keep.is_none() || self.ledger.check_writable().is_err() {
             return;
         }
         let Some(config) = self.keep.take() else {

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::case::event::CaseEvent;
 use crate::case::text::{CaseId, Sha256};
+use crate::clock::{self, Started};
 use crate::exit;
-use crate::store::{Acknowledged, Entry, Flaw, History, Store, StoreError};
+use crate::log::Level;
+use crate::store::{Acknowledged, Entry, Flaw, History, Repaired, Store, StoreError};
 
 use super::shared::Shared;
 
@@ -114,6 +116,41 @@ impl Ledger {
     /// As [`Store::can_be_reopened`].
     pub fn can_be_reopened(&self) -> bool {
         self.store.can_be_reopened()
+    }
+
+    /// As [`Store::reopen`]; also gives this start of the program its name, if it has none.
+    ///
+    /// # Errors
+    /// As [`Store::reopen`]. The store may take no records all the same.
+    pub fn reopen(&mut self) -> Result<Vec<Repaired>, StoreError> {
+        let repaired = self.store.reopen()?;
+        let clock = &self.shared.clock;
+        if self.read_only().is_none() && !clock.is_named() {
+            match clock::begin(self.store.root()) {
+                Ok(Started { boot, mended }) => {
+                    clock.name(boot);
+                    if let Some(mended) = mended {
+                        let fields = json!({ "problem": mended });
+                        self.shared.say(Level::Warning, "starts_mended", fields);
+                    }
+                }
+                Err(error) => self.store.refuse(error.to_string()),
+            }
+        }
+        Ok(repaired)
+    }
+
+    /// As [`Store::check_writable`].
+    ///
+    /// # Errors
+    /// As [`Store::check_writable`].
+    pub fn check_writable(&mut self) -> Result<(), StoreError> {
+        self.store.check_writable()
+    }
+
+    /// Whether there is such a case.
+    pub fn knows(&self, case: &CaseId) -> bool {
+        self.store.case(case).is_some()
     }
 
     /// Cases that are not signed.

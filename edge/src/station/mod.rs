@@ -22,6 +22,7 @@ pub mod mailbox;
 pub mod numbers;
 mod orders;
 pub mod plan;
+mod reopen;
 pub mod resume;
 pub mod run;
 pub mod scale;

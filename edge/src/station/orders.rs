@@ -89,6 +89,7 @@ impl Desk {
             let words = format!("case {id} is open ({phase}), expected it to be signed");
             return Err(Refusal::NotNow(words));
         }
+        self.check_writable()?;
         self.measure_by(Ruler::reload);
         let scale = self.ruler.scale();
         if let Some(problem) = scale.problem() {
@@ -158,14 +159,21 @@ impl Desk {
         let case = self.case.as_ref().ok_or_else(no_case)?;
         let event = CaseEvent::Amended { reason, who };
         case.state.check(&event).map_err(|it| refusal(&it))?;
+        let id = case.id.clone();
+        self.check_writable()?;
         let running = self.settings.model.sha256.as_str();
-        let id = case.id.as_str();
-        self.models.hold(id, running).map_err(of_models)?;
+        self.models.hold(id.as_str(), running).map_err(of_models)?;
         if let Err(refusal) = self.act(event, &[]) {
             self.release();
             return Err(refusal);
         }
         Ok("open again".to_owned())
+    }
+
+    /// Before anything is written beside the record: where the disk was there may be another.
+    fn check_writable(&mut self) -> Result<(), Refusal> {
+        let writable = self.ledger.check_writable();
+        writable.map_err(|error| self.failed(&error))
     }
 
     /// Another model may be installed from now on.
@@ -199,14 +207,16 @@ impl Desk {
             let (who, after) = (who.clone(), after.clone());
             self.act(CaseEvent::CalibrationChanged { before, after, who }, &[])?;
         }
-        let open = self.case.as_ref().map(|it| it.state.phase());
-        if let (Some(mismatch), true) = (&foreign, open.is_some_and(|it| it != Phase::Signed)) {
+        if let (Some(mismatch), Some(case)) = (&foreign, &self.case) {
             // Whoever reads the case must know, also where the calibration is the one it began with.
             let event = CaseEvent::NoteAdded {
                 text: accepted_although(mismatch),
                 who: who.clone(),
             };
-            self.act(event, &[])?;
+            // A case that takes no note more leaves it to the station's record.
+            if case.state.check(&event).is_ok() {
+                self.act(event, &[])?;
+            }
         }
         let case = self.case.as_ref().map(|it| it.id.to_string());
         if let Some(mismatch) = foreign {

@@ -30,8 +30,6 @@ pub enum End {
     SourceOver,
     /// The case that it was started for is not opened, or the source that nobody waits for.
     Refused(Box<StartError>),
-    /// The disk that took no records, or was gone, takes them.
-    Writable,
     /// A thread has ended by a mistake of the program.
     Panicked(&'static str),
 }
@@ -49,30 +47,15 @@ impl From<Asked> for End {
 pub fn run(choice: &Choice) -> Result<(), Failure> {
     let (ends, end) = channel();
     signals::listen(ends.clone()).map_err(StartError::Thread)?;
-    loop {
-        let ending = match begin(choice) {
-            Ok(parts) => work(choice, parts, &ends, &end)?,
-            Err(unable) if unable.has_page(choice) => safe_mode(&unable, &end)?,
-            Err(unable) => return Err((*unable.error).into()),
-        };
-        match ending {
-            Ending::Over => return Ok(()),
-            Ending::Anew => {}
-        }
+    match begin(choice) {
+        Ok(parts) => work(choice, parts, ends, &end),
+        Err(unable) if unable.has_page(choice) => safe_mode(&unable, &end),
+        Err(unable) => Err((*unable.error).into()),
     }
 }
 
-/// What comes after a good end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    /// The process ends.
-    Over,
-    /// The station begins anew.
-    Anew,
-}
-
 /// Shows why the station does not start, and counts nothing.
-fn safe_mode(unable: &Unable, end: &Receiver<End>) -> Result<Ending, Failure> {
+fn safe_mode(unable: &Unable, end: &Receiver<End>) -> Result<(), Failure> {
     let reason = unable.error.to_string();
     let view = Arc::new(StationView::safe_mode(&reason));
     let start = Instant::now();
@@ -83,7 +66,7 @@ fn safe_mode(unable: &Unable, end: &Receiver<End>) -> Result<Ending, Failure> {
     eprintln!("leuko-edge: {reason}; nothing is counted, http://{page}/ tells why");
     let systemd = Systemd::tell(view, move || start.elapsed())?;
     let outcome = wait(end, false);
-    systemd.stop(&outcome);
+    systemd.stop();
     service.stop();
     outcome
 }
@@ -91,9 +74,9 @@ fn safe_mode(unable: &Unable, end: &Receiver<End>) -> Result<Ending, Failure> {
 fn work(
     choice: &Choice,
     parts: Parts,
-    ends: &Sender<End>,
+    ends: Sender<End>,
     end: &Receiver<End>,
-) -> Result<Ending, Failure> {
+) -> Result<(), Failure> {
     let shared = Arc::clone(&parts.shared);
     let to_desk = parts.to_desk.clone();
     let page_desk = PageDesk::into_queue(parts.to_desk.clone());
@@ -101,7 +84,7 @@ fn work(
     let service = serve(&parts.http, &shared.view, page_desk, start)?;
     let page = service.address().to_string();
     shared.say(Level::Info, "page", json!({ "address": page }));
-    let threads = start_threads(choice, parts, ends)?;
+    let threads = start_threads(choice, parts, &ends)?;
     let of_watchdog = Arc::clone(&shared);
     let systemd = Systemd::tell(Arc::clone(&shared.view), move || {
         of_watchdog.clock.since_start()
@@ -109,13 +92,13 @@ fn work(
 
     let outcome = wait(end, choice.until_end);
     let words = match &outcome {
-        Ok(Ending::Over) => "asked to".to_owned(),
-        Ok(Ending::Anew) => "begins anew: the disk takes records".to_owned(),
+        Ok(()) => "asked to".to_owned(),
         Err(failure) => failure.to_string(),
     };
     shared.say(Level::Info, "station_stops", json!({ "reason": words }));
     shared.stop.store(true, Ordering::Release);
-    systemd.stop(&outcome);
+    // Told that it is on purpose.
+    systemd.stop();
     let outcome = threads.stop(outcome, || {
         // What was asked before this is still done.
         let _ = to_desk.send(Task::Stop);
@@ -136,18 +119,17 @@ fn serve(
 }
 
 /// Until there is a reason to end.
-fn wait(end: &Receiver<End>, until_end: bool) -> Result<Ending, Failure> {
+fn wait(end: &Receiver<End>, until_end: bool) -> Result<(), Failure> {
     loop {
         match end.recv() {
             Ok(End::Asked(Asked::Interrupt)) => return Err(Failure::Interrupted),
-            Ok(End::Asked(Asked::Terminate)) => return Ok(Ending::Over),
-            Ok(End::SourceOver) if until_end => return Ok(Ending::Over),
+            Ok(End::Asked(Asked::Terminate)) => return Ok(()),
+            Ok(End::SourceOver) if until_end => return Ok(()),
             Ok(End::SourceOver) => {}
-            Ok(End::Writable) => return Ok(Ending::Anew),
             Ok(End::Refused(error)) => return Err((*error).into()),
             Ok(End::Panicked(name)) => return Err(Failure::Thread(name)),
             // The thread `signals` holds a sender for ever.
-            Err(_) => return Ok(Ending::Over),
+            Err(_) => return Ok(()),
         }
     }
 }
@@ -188,17 +170,13 @@ fn start_threads(choice: &Choice, parts: Parts, ends: &Sender<End>) -> Result<Th
 
 impl Threads {
     /// In the order in which frames go: each has done what the one before gave it.
-    fn stop(
-        self,
-        outcome: Result<Ending, Failure>,
-        close_desk: impl FnOnce(),
-    ) -> Result<Ending, Failure> {
+    fn stop(self, outcome: Result<(), Failure>, close_desk: impl FnOnce()) -> Result<(), Failure> {
         let capture = self.capture.join().map_err(|_| "capture");
         let analysis = self.analysis.join().map_err(|_| "analysis");
         close_desk();
         let desk = self.desk.join().map_err(|_| "desk");
         let panicked = capture.and(analysis).and(desk).map_err(Failure::Thread);
-        outcome.and_then(|ending| panicked.map(|()| ending))
+        outcome.and(panicked)
     }
 }
 
@@ -270,10 +248,8 @@ impl Systemd {
         Ok(Self { notifier, stop })
     }
 
-    /// Says that it is on purpose, where the process ends.
-    fn stop(self, outcome: &Result<Ending, Failure>) {
-        let ends = !matches!(outcome, Ok(Ending::Anew));
-        if let Some(notifier) = self.notifier.as_ref().filter(|_| ends) {
+    fn stop(self) {
+        if let Some(notifier) = &self.notifier {
             // It is seen anyway.
             let _ = notifier.stopping();
         }

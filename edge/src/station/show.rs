@@ -91,7 +91,7 @@ fn banners(showing: &Showing<'_>, source: &SourceSeen) -> Vec<Banner> {
     }
     if let Some(reason) = showing.read_only {
         let text = format!(
-            "Nothing can be recorded, so nothing is counted; the disk is tried again every 10 s: {reason}"
+            "Nothing can be recorded, so nothing is counted; the disk is tried again by itself: {reason}"
         );
         all.push(banner(BannerLevel::Error, text));
     }

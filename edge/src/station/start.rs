@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::atomic::OutputError;
 use crate::case::text::{CaseId, Text, TextError};
-use crate::clock::{self, BootError, BootId, Clock, Started};
+use crate::clock::{self, BootError, Clock, Started};
 use crate::config::{
     Config, HttpConfig, Loaded, LogConfig, LogPlace, SourceChoice, StationConfig, load,
 };
@@ -208,8 +208,7 @@ fn make(
     let root = &config.store.root;
     let (store, repaired) = Store::open(root)?;
     let store = store.with_floor(settings::floor(&config.store));
-    let (boot, mended) = name_start(&store, root)?;
-    let clock = Clock::new(boot);
+    let (clock, mended) = name_start(&store, root)?;
     let log = Arc::new(open_log(&config.log)?);
     let model = Models::of(root).active()?;
     let threads = usize::from(config.model.threads);
@@ -245,7 +244,8 @@ fn make(
         ruler: Ruler::load(root, config.calibration),
         case: resumed.case,
         problem: resumed.problem,
-        banners: banner.into_iter().chain(resumed.banners).collect(),
+        banners: banner.into_iter().collect(),
+        case_banners: resumed.banners,
         keep,
     };
     let mut desk = Desk::new(parts);
@@ -276,12 +276,12 @@ fn make(
 }
 
 /// Where nothing can be recorded no start is counted, and none needs a name of its own.
-fn name_start(store: &Store, root: &Path) -> Result<(BootId, Option<String>), StartError> {
+fn name_start(store: &Store, root: &Path) -> Result<(Clock, Option<String>), StartError> {
     if store.read_only().is_some() {
-        return Ok((BootId::new(0, 0), None));
+        return Ok((Clock::unnamed(), None));
     }
     let Started { boot, mended } = clock::begin(root)?;
-    Ok((boot, mended))
+    Ok((Clock::new(boot), mended))
 }
 
 fn open_log(config: &LogConfig) -> Result<Log, OutputError> {
@@ -308,12 +308,7 @@ fn shared(clock: Clock, log: Arc<Log>, config: &StationConfig) -> Arc<Shared> {
 /// What the start has found, to the log and into the station's record.
 fn tell(desk: &mut Desk, model: &ModelFile, repaired: &[Repaired], mended: Option<String>) {
     let shared = Arc::clone(&desk.shared);
-    for repair in repaired {
-        let fields = json!({ "repaired": repair, "words": repair.to_string() });
-        shared.say(Level::Warning, "repaired", fields);
-        let value = serde_json::to_value(repair).expect("words and numbers");
-        desk.record_station("repaired", value);
-    }
+    desk.tell_repaired(repaired);
     if let Some(mended) = mended {
         shared.say(
             Level::Warning,

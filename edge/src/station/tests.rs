@@ -75,7 +75,8 @@ fn desk(root: &Path, text: &str) -> Desk {
         ruler: Ruler::load(root, StationConfig::parse(text).unwrap().calibration),
         case,
         problem,
-        banners,
+        banners: Vec::new(),
+        case_banners: banners,
         keep: None,
     })
 }

@@ -62,6 +62,7 @@ pub struct Store {
     chains: BTreeMap<Option<CaseId>, ChainState>,
     /// Names that had a case once.
     deleted: BTreeSet<CaseId>,
+    /// `None` where nothing can be held, as on a disk that no station ever wrote.
     lock: Option<Lock>,
     /// The disk went away or failed, so that what is open may lead nowhere.
     adrift: bool,
@@ -110,8 +111,39 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`] for a second station; [`StoreError::Newer`]; or the disk cannot be read.
     pub fn open(root: &Path) -> Result<(Self, Vec<Repaired>), StoreError> {
+        fs::create_dir_all(root).map_err(StoreError::disk(root, "make"))?;
+        folder::make(&Layout::new(root).cases())?;
+        Self::open_existing(root)
+    }
+
+    /// Opens the same data anew, and repairs them; the store is for reading only where that fails.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] where the disk is not there, and as [`Store::open`].
+    pub fn reopen(&mut self) -> Result<Vec<Repaired>, StoreError> {
+        // The former lock and database would be in the way.
+        self.refuse("the data are being opened anew".to_owned());
+        self.lock = None;
+        match Self::open_existing(self.layout.root()) {
+            Ok((opened, repaired)) => {
+                *self = opened.with_floor(self.floor);
+                Ok(repaired)
+            }
+            Err(error) => {
+                self.refuse(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// Records nothing any more, because of `reason`, until it is opened anew.
+    pub fn refuse(&mut self, reason: String) {
+        self.access = Access::Reading(reason);
+    }
+
+    fn open_existing(root: &Path) -> Result<(Self, Vec<Repaired>), StoreError> {
         match Self::open_for_writing(root) {
-            Err(refused) if refused.is_no_room() && root.join("cases").is_dir() => {
+            Err(refused) if refused.is_no_room() => {
                 // SQLite's words for a full disk do not name it.
                 let free = disk::free(root)
                     .map_or(String::new(), |it| format!(", {} bytes free", it.bytes));
@@ -123,10 +155,17 @@ impl Store {
     }
 
     fn open_for_writing(root: &Path) -> Result<(Self, Vec<Repaired>), StoreError> {
-        fs::create_dir_all(root).map_err(StoreError::disk(root, "make"))?;
         let layout = Layout::new(root);
+        let is_there = || match layout.cases().is_dir() {
+            true => Ok(()),
+            false => Err(StoreError::Gone {
+                root: root.to_owned(),
+            }),
+        };
+        is_there()?;
         let lock = Lock::take(&layout.lock())?;
-        folder::make(&layout.cases())?;
+        // The lock may have been made in the place of a disk that was taken out just now.
+        is_there()?;
         folder::make(&layout.folder(None))?;
         let repair::Outcome {
             database,
@@ -184,6 +223,11 @@ impl Store {
         self
     }
 
+    /// The folder of all data.
+    pub fn root(&self) -> &Path {
+        self.layout.root()
+    }
+
     /// Why nothing can be recorded, if so.
     pub fn read_only(&self) -> Option<&str> {
         match &self.access {
@@ -198,11 +242,10 @@ impl Store {
         self.read_only().is_some() || self.adrift
     }
 
-    /// Whether the data are there and take writes. Tries it.
+    /// Whether data are there and take writes. Tries it.
     pub fn can_be_reopened(&self) -> bool {
         // Where a disk is missing there may be an empty folder in its place.
-        let is_there = self.lock.is_none() || self.layout.lock().exists();
-        is_there && disk::try_writing(self.layout.root()).is_ok()
+        self.layout.cases().is_dir() && disk::try_writing(self.layout.root()).is_ok()
     }
 
     /// What is free on the disk of the data.

@@ -48,7 +48,7 @@ impl Store {
         entry: &Entry<'_>,
         pictures: &[(&str, &[u8])],
     ) -> Result<Acknowledged, StoreError> {
-        self.check_writable()?;
+        self.writable()?;
         let is_new = self.check_opening(case, entry, pictures)?;
         if is_new {
             let root = self.layout.root();
@@ -63,9 +63,18 @@ impl Store {
     /// # Errors
     /// As [`Store::record`].
     pub fn record_station(&mut self, entry: Entry<'_>) -> Result<Acknowledged, StoreError> {
-        let writable = self.check_writable();
+        let writable = self.writable();
         let recorded = writable.and_then(|()| self.write(None, &entry, Vec::new(), &[], false));
         self.noted(recorded)
+    }
+
+    /// Whether records are taken, as far as that is known without trying one.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadOnly`]; [`StoreError::Gone`].
+    pub fn check_writable(&mut self) -> Result<(), StoreError> {
+        let writable = self.writable();
+        self.noted(writable)
     }
 
     fn noted<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -73,7 +82,7 @@ impl Store {
         outcome
     }
 
-    pub(super) fn check_writable(&self) -> Result<(), StoreError> {
+    pub(super) fn writable(&self) -> Result<(), StoreError> {
         if let Some(reason) = self.read_only() {
             return Err(StoreError::ReadOnly {
                 reason: reason.to_owned(),
@@ -141,7 +150,7 @@ impl Store {
         };
         step.check_untouched()?;
         let Access::Writing(database) = &mut self.access else {
-            unreachable!("checked by `check_writable`");
+            unreachable!("checked by `writable`");
         };
         let placed = step.place_pictures(pictures).map_err(|error| NotAdded {
             error,

@@ -77,7 +77,7 @@ impl Store {
     /// [`StoreError::NotAgreed`] when the case is not the one agreed to; [`StoreError::Unknown`]; or
     /// the disk refuses.
     pub fn delete(&mut self, case: &CaseId, yes: Agreed<'_>) -> Result<Acknowledged, StoreError> {
-        self.check_writable()?;
+        self.writable()?;
         let head = self.known(case)?.head.clone();
         if head.hash != yes.head {
             return Err(StoreError::NotAgreed {

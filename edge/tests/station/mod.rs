@@ -159,10 +159,10 @@ impl Station {
         }
     }
 
-    /// Where the page is, once it is said; a station that began anew has said it anew.
+    /// Where the page is, once it is said.
     pub fn page(&self) -> Option<String> {
         let said = self.said();
-        let at = said.rfind("\"address\":\"").map(|at| at + 11);
+        let at = said.find("\"address\":\"").map(|at| at + 11);
         let at = at.or_else(|| said.find("http://").map(|at| at + 7))?;
         let end = said[at..].find(['"', '/'])?;
         Some(said[at..at + end].to_owned())
@@ -174,8 +174,8 @@ impl Station {
     }
 
     pub fn wait_state(&mut self, right: impl Fn(&Value) -> bool) -> Value {
-        // Looked up anew each time: a station that begins anew has another.
-        let state = self.until(|it| get(&it.page()?, "/api/state").filter(&right));
+        let page = self.wait_page();
+        let state = self.until(|_| get(&page, "/api/state").filter(&right));
         state.unwrap_or_else(|| panic!("{}", self.said()))
     }
 
