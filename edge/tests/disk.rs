@@ -321,6 +321,15 @@ fn a_disk_that_is_taken_out_stops_the_count_until_it_is_back() {
     thread::sleep(Duration::from_millis(1500));
     assert_eq!(fields(&station.wait_state(|_| true)), counted);
     slot.assert_nothing_written();
+    // The data of another station, perhaps of a start without the disk.
+    let foreign = slot.at.join("data/cases");
+    fs::create_dir_all(&foreign).unwrap();
+    thread::sleep(Duration::from_secs(12));
+    let state = station.wait_state(|_| true);
+    assert!(has_banner(&state, TAKEN_OUT), "{state}");
+    assert_eq!((phase(&state), fields(&state)), ("scanning", counted));
+    fs::remove_dir_all(slot.at.join("data")).unwrap();
+    slot.assert_nothing_written();
     slot.insert();
     assert_goes_on(&mut station, counted);
     let reopened = |it: &Station| {
@@ -350,6 +359,11 @@ fn a_disk_that_is_taken_out_after_a_signature_is_waited_for_with_the_next_case()
     slot.assert_nothing_written();
     slot.insert();
     let state = station.wait_state(|state| errors(state) == 0 && phase(state) == "signed");
+    // Nobody records anything, and still it is seen.
+    slot.take_out();
+    station.wait_state(|state| has_banner(state, TAKEN_OUT));
+    slot.insert();
+    station.wait_state(|state| errors(state) == 0 && phase(state) == "signed");
     assert!(fields(&state) >= counted, "{state}");
     let (status, answer) = station.order(&new);
     assert_eq!(status, 200, "{answer}");
@@ -384,7 +398,7 @@ fn a_disk_without_files_stops_the_count_and_lets_a_person_finish_the_case() {
 }
 
 #[test]
-fn a_disk_that_becomes_read_only_stops_the_count_until_it_can_be_written() {
+fn a_disk_that_becomes_read_only_takes_no_count_and_no_signature_until_it_can_be_written() {
     let Some(mut disk) = Disk::new("size=64m") else {
         return;
     };
@@ -406,8 +420,20 @@ fn a_disk_that_becomes_read_only_stops_the_count_until_it_can_be_written() {
     }
     disk.uncover();
     assert_goes_on(&mut station, counted);
+    review(&mut station, &root, "RO");
+    disk.cover();
+    let (status, answer) = sign(&mut station);
+    assert_eq!(status, 507, "{answer}");
+    assert!(
+        answer.to_string().contains("Read-only file system"),
+        "{answer}"
+    );
+    disk.uncover();
+    let (status, answer) = sign(&mut station);
+    assert_eq!(status, 200, "{answer}");
     end(station, &disk.place, "RO", counted);
-    assert!(disk.place.case("RO").notes().is_empty());
+    let case = disk.place.case("RO");
+    assert_eq!((case.phase(), case.notes().len()), (Phase::Signed, 0));
 }
 
 /// A start on a disk that takes nothing: the case is shown, no record is taken, and no new case opened.
@@ -440,6 +466,19 @@ fn start_without_room(disk: &Disk, refuse: impl Fn(), words: &str, allow: impl F
     allow();
     station.wait_state(|state| fields(state) > counted && errors(state) == 0);
     end(station, &disk.place, "OPEN", counted);
+    // What could not be recorded at the start is there, before what came after it.
+    let kinds = disk.place.station_kinds();
+    let first = kinds.iter().position(|kind| kind == "station_stopped");
+    let second = &kinds[first.unwrap() + 1..];
+    assert_eq!(
+        second,
+        [
+            "station_started",
+            "source_opened",
+            "data_reopened",
+            "station_stopped"
+        ]
+    );
 }
 
 #[test]

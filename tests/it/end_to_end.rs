@@ -23,7 +23,9 @@ use host::model::{Architecture, DetectionHead};
 use host::optim::Schedule;
 use host::picture::Picture;
 use host::score::{ScoreOptions, score_samples};
-use host::train::{AttributePlan, Balance, Start, TrainOptions, TrainPlan, last_checkpoint, train};
+use host::train::{
+    AttributePlan, Balance, Start, TrainError, TrainOptions, TrainPlan, last_checkpoint, train,
+};
 use host::validate::score_split;
 use shared::fit::FitKind;
 use shared::geometry::Size;
@@ -107,6 +109,26 @@ pub(crate) fn trained(
     trained_from(Start::Nothing, data, plan, validate_every, out)
 }
 
+/// Why a training does not begin.
+pub(crate) fn refused(data: &Dataset, plan: TrainPlan, out: &Path) -> TrainError {
+    let (options, stop) = (options(out), AtomicBool::new(false));
+    let begun = train(data, plan, Start::Nothing, &options, &stop, |_| ());
+    begun.expect_err("nothing is trained")
+}
+
+/// On one process, validated after each epoch.
+fn options(out: &Path) -> TrainOptions {
+    TrainOptions {
+        out: out.to_path_buf(),
+        device: Device::Cpu,
+        group: None,
+        workers: 1,
+        cache: CachePlan::Ram { bytes: 64 << 20 },
+        time_budget: None,
+        validate_every: 1,
+    }
+}
+
 pub(crate) fn trained_from(
     start: Start,
     data: &Dataset,
@@ -117,13 +139,8 @@ pub(crate) fn trained_from(
     // Sums of floats depend on how many threads share them: the same network on every machine.
     tch::set_num_threads(2);
     let options = TrainOptions {
-        out: out.to_path_buf(),
-        device: Device::Cpu,
-        group: None,
-        workers: 1,
-        cache: CachePlan::Ram { bytes: 64 << 20 },
-        time_budget: None,
         validate_every,
+        ..options(out)
     };
     let stop = AtomicBool::new(false);
     train(data, plan, start, &options, &stop, |_| ()).expect("training runs");
@@ -281,13 +298,9 @@ pub(crate) fn cut_and_resumed_is_straight(
 
     let out = made(&folder.join("cut"));
     let options = TrainOptions {
-        out: out.clone(),
-        device: Device::Cpu,
-        group: None,
         workers: 2,
         cache: CachePlan::None,
-        time_budget: None,
-        validate_every: 1,
+        ..options(&out)
     };
     let stop = AtomicBool::new(false);
     let cut = train(data, plan.clone(), start(), &options, &stop, |progress| {
@@ -296,7 +309,7 @@ pub(crate) fn cut_and_resumed_is_straight(
         }
     });
     assert!(
-        matches!(cut, Err(host::train::TrainError::Interrupted { epoch: 3 })),
+        matches!(cut, Err(TrainError::Interrupted { epoch: 3 })),
         "{cut:?}"
     );
     let last = Checkpoint::load(&last_checkpoint(&out)).expect("two epochs are saved");

@@ -1,7 +1,6 @@
 //! A model whose attributes are read from regions: trained, written as two files, run by the station.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use edge::detector::Detector;
 use edge::model::ModelFile;
@@ -13,7 +12,7 @@ use host::export::{contract_of, onnx_of, regions_onnx_of};
 use host::loss::{AttributeLoss, LossOptions};
 use host::model::{Architecture, AttributeHead};
 use host::picture::Picture;
-use host::train::{Start, TrainOptions, TrainPlan, last_checkpoint, train};
+use host::train::{Start, TrainPlan, last_checkpoint};
 use host::validate::score_split;
 use shared::attribute::AttributeSchema;
 use shared::cell::Detection;
@@ -23,7 +22,7 @@ use shared::head::Thresholds;
 use shared::pixels::RgbView;
 use tch::Device;
 
-use crate::end_to_end::{cut_and_resumed_is_straight, fields, plan, trained};
+use crate::end_to_end::{cut_and_resumed_is_straight, fields, plan, refused, trained};
 
 fn region_plan() -> TrainPlan {
     let plan = plan();
@@ -127,27 +126,8 @@ fn a_region_head_without_attributes_is_refused() {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let mut data = fields(&folder.path().join("fields"));
     data.schema = AttributeSchema::default();
-    let options = TrainOptions {
-        out: folder.path().to_path_buf(),
-        device: Device::Cpu,
-        group: None,
-        workers: 1,
-        cache: host::cache::CachePlan::None,
-        time_budget: None,
-        validate_every: 1,
-    };
-    let stop = AtomicBool::new(false);
-    let begun = train(
-        &data,
-        region_plan(),
-        Start::Nothing,
-        &options,
-        &stop,
-        |_| (),
-    );
-    let refused = begun.expect_err("there is nothing to say").to_string();
     assert_eq!(
-        refused,
+        refused(&data, region_plan(), folder.path()).to_string(),
         format!(
             "{}: the roi attribute head needs attributes, the data set has none; \
              train with --attributes dense",

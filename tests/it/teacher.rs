@@ -1,17 +1,13 @@
 //! A network that is taught by another one.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use host::checkpoint::sha256_of;
 use host::model::{Architecture, DetectionHead};
-use host::train::{
-    Start, TeacherFile, TrainError, TrainOptions, TrainPlan, last_checkpoint, train,
-};
+use host::train::{Start, TeacherFile, TrainError, TrainPlan, last_checkpoint};
 use shared::geometry::Size;
-use tch::Device;
 
-use crate::end_to_end::{cut_and_resumed_is_straight, fields, plan, trained};
+use crate::end_to_end::{cut_and_resumed_is_straight, fields, plan, refused, trained};
 
 fn short(architecture: Architecture) -> TrainPlan {
     TrainPlan {
@@ -96,18 +92,7 @@ fn a_teacher_of_other_places_and_another_file_are_refused() {
             teacher: Some(teacher),
             ..anchored.clone()
         };
-        let options = TrainOptions {
-            out: folder.path().to_path_buf(),
-            device: Device::Cpu,
-            group: None,
-            workers: 1,
-            cache: host::cache::CachePlan::None,
-            time_budget: None,
-            validate_every: 1,
-        };
-        let stop = AtomicBool::new(false);
-        let begun = train(&data, plan, Start::Nothing, &options, &stop, |_| ());
-        let error = begun.expect_err("it cannot teach this network");
+        let error = refused(&data, plan, folder.path());
         assert!(matches!(error, TrainError::Teacher { .. }), "{error}");
         assert!(error.to_string().contains(expected), "{error}");
         assert_eq!(host::exit::code(&anyhow::Error::new(error)), 4);

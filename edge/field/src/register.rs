@@ -391,7 +391,7 @@ mod tests {
     }
 
     /// Cheap cameras: near and far, squeezed, noisy and unevenly lit, and small and sparse fields.
-    fn looks() -> [(&'static str, FieldSpec); 6] {
+    fn looks() -> [(&'static str, FieldSpec); 7] {
         let demo = FieldSpec {
             size: SIZE,
             um_per_px: 0.16,
@@ -417,6 +417,12 @@ mod tests {
             squeeze: 1.0,
             ..FieldSpec::wide(4)
         };
+        let odd = FieldSpec {
+            size: Size::new(213, 161),
+            um_per_px: 0.4,
+            squeeze: 1.0,
+            ..FieldSpec::wide(5)
+        };
         let sparse = FieldSpec {
             red_cell_density: 3.0,
             clumping: 0.1,
@@ -428,6 +434,7 @@ mod tests {
             ("noisy", noisy),
             ("large", large),
             ("tiny", tiny),
+            ("odd", odd),
             (SPARSE, sparse),
         ]
     }

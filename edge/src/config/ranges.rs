@@ -3,11 +3,13 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use shared::geometry::Size;
 use shared::phantom::MAX_WHITE_CELLS;
 
 use super::place::Problem;
-use super::{LogPlace, SourceChoice, StationConfig};
+use super::{LogPlace, SourceChoice, SourceConfig, StationConfig};
 use field::FieldError;
+use field::grey::Reduced;
 
 /// Longest free text, bytes: a name of a camera, a host, a key.
 const TEXT_MAX: usize = 256;
@@ -96,8 +98,13 @@ fn source(config: &StationConfig) -> Checked {
     }
     let slides = source.phantom.slides.unwrap_or(1);
     within("source.phantom.slides", slides, 1..=1_000_000)?;
-    within("source.phantom.width", source.phantom.width, 64..=2560)?;
-    within("source.phantom.height", source.phantom.height, 64..=2560)?;
+    let Size { width, height } = phantom_size(source);
+    within("source.phantom.width", width, 64..=2560)?;
+    within("source.phantom.height", height, 64..=2560)?;
+    if Reduced::new(phantom_size(source)).is_err() {
+        let expected = "a shorter side of at least 32 px when the longer one is reduced to 320";
+        return refuse("source.phantom.height", height, expected);
+    }
     let [least, most] = source.phantom.white_cells;
     if least > most || most > MAX_WHITE_CELLS {
         let expected = format!("the least and the most, up to {MAX_WHITE_CELLS}");
@@ -105,6 +112,10 @@ fn source(config: &StationConfig) -> Checked {
         return refuse("source.phantom.white_cells", found, &expected);
     }
     life(config)
+}
+
+fn phantom_size(source: &SourceConfig) -> Size {
+    Size::new(source.phantom.width, source.phantom.height)
 }
 
 fn life(config: &StationConfig) -> Checked {

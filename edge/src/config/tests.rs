@@ -114,6 +114,14 @@ fn what_cannot_be_used_is_refused_with_line_and_column() {
             error: "line 1 column 23: source.camera.width is 9000, expected 16 to 8192",
         },
         Case {
+            text: "source.phantom.width = 63",
+            error: "line 1 column 24: source.phantom.width is 63, expected 64 to 2560",
+        },
+        Case {
+            text: "[source.phantom]\nwidth = 64\nheight = 2560",
+            error: "line 3 column 10: source.phantom.height is 2560, expected a shorter side of at least 32 px when the longer one is reduced to 320",
+        },
+        Case {
             text: "[source.camera.controls]\ngain = 3\nmains = 50",
             error: "line 3 column 9: source.camera.controls.mains is 50, expected 0 to 2",
         },

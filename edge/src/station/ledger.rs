@@ -114,8 +114,8 @@ impl Ledger {
     }
 
     /// As [`Store::can_be_reopened`].
-    pub fn can_be_reopened(&self) -> bool {
-        self.store.can_be_reopened()
+    pub fn can_be_reopened(&self, case: Option<&CaseId>) -> bool {
+        self.store.can_be_reopened(case)
     }
 
     /// As [`Store::reopen`]; also gives this start of the program its name, if it has none.
@@ -176,17 +176,25 @@ impl Ledger {
         self.store.picture(case, name)
     }
 
-    /// Tells the metrics what is left on the disk, now and then.
-    pub fn look_at_room(&mut self) {
+    /// Now and then: tells the metrics what is left on the disk, and sees whether it is still there.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`].
+    pub fn look_at_disk(&mut self) -> Result<(), StoreError> {
         let now = self.shared.clock.since_start();
         let early = |at| now.saturating_sub(at) < LOOK_EVERY;
         if self.looked.is_some_and(early) {
-            return;
+            return Ok(());
         }
         self.looked = Some(now);
         // A disk that does not say shows itself with the next record.
         if let Ok(free) = self.store.free() {
             self.shared.numbers.set_free(free);
+        }
+        match self.read_only() {
+            // Known, and looked after.
+            Some(_) => Ok(()),
+            None => self.check_writable(),
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod mailbox;
 pub mod numbers;
 mod orders;
+mod owed;
 pub mod plan;
 mod reopen;
 pub mod resume;

@@ -130,6 +130,7 @@ impl Desk {
         self.shared.say(Level::Info, "case_opened", fields);
         self.domain_told = Nearness::Near;
         self.case = Some(OpenCase { id, state });
+        self.recorded_well();
         self.begin_slide();
         Ok(())
     }

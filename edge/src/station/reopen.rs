@@ -37,7 +37,7 @@ impl Default for Reopening {
 }
 
 impl Reopening {
-    /// An event was recorded.
+    /// An event was recorded, and all is well.
     pub fn worked(&mut self) {
         *self = Self::default();
     }
@@ -62,10 +62,14 @@ impl Desk {
     /// Opens the data anew where that is needed and possible, now and then.
     pub(super) fn look_at_data(&mut self) {
         if !self.ledger.wants_reopening() {
+            self.reopening.look_from = None;
             return;
         }
         let now = self.shared.clock.since_start();
-        if self.reopening.looks(now) && self.ledger.can_be_reopened() {
+        // A disk without the case that is worked on is another one.
+        let open = self.case.as_ref();
+        let open = open.filter(|case| case.state.phase() != Phase::Signed);
+        if self.reopening.looks(now) && self.ledger.can_be_reopened(open.map(|case| &case.id)) {
             self.reopening.tries(now);
             self.reopen();
         }
@@ -74,28 +78,32 @@ impl Desk {
     fn reopen(&mut self) {
         let outcome = self.ledger.reopen();
         let problem = outcome.as_ref().err().map(ToString::to_string);
+        self.tell_repaired(&outcome.unwrap_or_default());
         if let Some(problem) = problem.or(self.ledger.read_only().map(str::to_owned)) {
+            // The page says it of the store now.
+            self.problem = None;
             let fields = json!({ "problem": problem });
             self.shared.say(Level::Error, "data_not_reopened", fields);
             return;
         }
-        self.tell_repaired(&outcome.unwrap_or_default());
         self.take_up();
         let case = self.case.as_ref().map(|case| case.id.to_string());
         let fields = json!({ "case": case, "boot": self.shared.clock.boot() });
         self.shared
             .say(Level::Info, "data_reopened", fields.clone());
         self.record_station("data_reopened", fields);
+        self.follow_up();
     }
 
-    /// The unfinished case as it stands on the disk; a signed one stays in view.
+    /// The unfinished case as it stands on the disk; else the one that was worked on, if it is signed.
     fn take_up(&mut self) {
-        let signed = self
-            .case
-            .take()
-            .filter(|case| case.state.phase() == Phase::Signed && self.ledger.knows(&case.id));
-        let resumed = unfinished(&self.ledger, &self.models);
-        self.case = resumed.case.or(signed);
+        let before = self.case.take().map(|case| case.id);
+        let mut resumed = unfinished(&self.ledger, &self.models);
+        let signed = before.filter(|id| resumed.case.is_none() && self.ledger.knows(id));
+        if let Some(id) = signed {
+            resumed.take(&self.ledger, id);
+        }
+        self.case = resumed.case;
         self.problem = resumed.problem;
         self.case_banners = resumed.banners;
         self.begin_slide();

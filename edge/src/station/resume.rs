@@ -21,6 +21,29 @@ pub struct Resumed {
     pub banners: Vec<Banner>,
 }
 
+impl Resumed {
+    /// This case, unless there is another.
+    pub fn take(&mut self, ledger: &Ledger, id: CaseId) {
+        match read(ledger, &id) {
+            Ok(_) if self.case.is_some() => self.banners.push(Banner {
+                level: BannerLevel::Warning,
+                text: format!("Case {id} is not signed either; it goes on at a later start."),
+            }),
+            Ok((state, flaw)) => {
+                self.problem = flaw.map(|flaw| Problem {
+                    text: format!("The record of case {id} is damaged: {flaw}"),
+                    retry_from: None,
+                });
+                self.case = Some(OpenCase { id, state });
+            }
+            Err(problem) => self.banners.push(Banner {
+                level: BannerLevel::Error,
+                text: format!("Case {id} cannot go on: {problem}"),
+            }),
+        }
+    }
+}
+
 /// The unfinished case: the one that holds the model, else the first by name. The model is held for it,
 /// or for nobody.
 pub fn unfinished(ledger: &Ledger, models: &Models) -> Resumed {
@@ -30,23 +53,7 @@ pub fn unfinished(ledger: &Ledger, models: &Models) -> Resumed {
     let mut cases = ledger.unfinished();
     cases.sort_by_key(|case| Some(case.as_str()) != held.as_deref());
     for id in cases {
-        match read(ledger, &id) {
-            Ok(_) if resumed.case.is_some() => resumed.banners.push(Banner {
-                level: BannerLevel::Warning,
-                text: format!("Case {id} is not signed either; it goes on at a later start."),
-            }),
-            Ok((state, flaw)) => {
-                resumed.problem = flaw.map(|flaw| Problem {
-                    text: format!("The record of case {id} is damaged: {flaw}"),
-                    retry_from: None,
-                });
-                resumed.case = Some(OpenCase { id, state });
-            }
-            Err(problem) => resumed.banners.push(Banner {
-                level: BannerLevel::Error,
-                text: format!("Case {id} cannot go on: {problem}"),
-            }),
-        }
+        resumed.take(ledger, id);
     }
     if let Err(error) = hold(models, resumed.case.as_ref()) {
         resumed.banners.push(Banner {

@@ -327,7 +327,9 @@ fn tell(desk: &mut Desk, model: &ModelFile, repaired: &[Repaired], mended: Optio
     });
     shared.say(Level::Info, "station_started", fields.clone());
     let mut fields = fields;
-    fields["boot"] = json!(shared.clock.boot());
+    if shared.clock.is_named() {
+        fields["boot"] = json!(shared.clock.boot());
+    }
     desk.record_station("station_started", fields);
     if let Some(reason) = desk.ledger.read_only() {
         let fields = json!({ "problem": reason });

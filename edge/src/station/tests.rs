@@ -400,3 +400,25 @@ fn what_does_not_fit_the_case_is_refused_and_not_recorded() {
     ];
     assert_eq!(kinds, expected);
 }
+
+#[test]
+fn damage_of_a_signed_case_does_not_hold_up_the_next_one() {
+    let folder = TempDir::new().unwrap();
+    let mut desk = desk(folder.path(), SCALE);
+    let who = || "A".to_owned();
+    desk.follow(&new_case(Some("A"))).unwrap();
+    desk.follow(&Command::BeginReview { who: who() }).unwrap();
+    desk.follow(&Command::Sign { who: who() }).unwrap();
+    let chain = folder.path().join("cases/A/audit.jsonl");
+    let text = std::fs::read_to_string(&chain).unwrap();
+    std::fs::write(&chain, text + "{}\n").unwrap();
+    let amend = Command::Amend {
+        reason: "another slide".to_owned(),
+        who: who(),
+    };
+    let words = refused(&mut desk, &amend);
+    assert!(words.contains("audit.jsonl"), "{words}");
+    assert!(desk.problem.is_some());
+    desk.follow(&new_case(Some("B"))).unwrap();
+    assert_eq!(desk.why_not(), None);
+}

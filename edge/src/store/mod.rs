@@ -242,10 +242,13 @@ impl Store {
         self.read_only().is_some() || self.adrift
     }
 
-    /// Whether data are there and take writes. Tries it.
-    pub fn can_be_reopened(&self) -> bool {
-        // Where a disk is missing there may be an empty folder in its place.
-        self.layout.cases().is_dir() && disk::try_writing(self.layout.root()).is_ok()
+    /// Whether data are there, `case` among them, and take writes. Tries it.
+    pub fn can_be_reopened(&self, case: Option<&CaseId>) -> bool {
+        // Where a disk is missing there may be an empty folder in its place, or the data of a start
+        // without it.
+        self.layout.cases().is_dir()
+            && case.is_none_or(|case| self.layout.chain(Some(case)).is_file())
+            && disk::try_writing(self.layout.root()).is_ok()
     }
 
     /// What is free on the disk of the data.

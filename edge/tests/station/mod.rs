@@ -50,9 +50,20 @@ impl Place {
 
     /// A drawn slide of so many cells on a field.
     pub fn config(&self, phantom: &str) -> PathBuf {
+        self.config_of(&format!("kind = \"phantom\", phantom = {{ {phantom} }}"))
+    }
+
+    /// Pictures of a folder, at 20 a second.
+    pub fn config_of_folder(&self, folder: &Path) -> PathBuf {
+        self.config_of(&format!(
+            "kind = \"folder\", folder = {folder:?}, fps = 20.0"
+        ))
+    }
+
+    fn config_of(&self, source: &str) -> PathBuf {
         let file = self.folder.path().join("station.toml");
         let text = format!(
-            "source = {{ kind = \"phantom\", phantom = {{ {phantom} }} }}\n\
+            "source = {{ {source} }}\n\
              calibration.um_per_pixel = 0.08\n\
              counting.target = 100\n\
              store = {{ root = {:?}, floor_mb = 1, floor_files = 0 }}\n\
@@ -300,19 +311,38 @@ pub fn review(station: &mut Station, root: &Path, case: &str) {
     let events = records.map(|it| serde_json::from_value(it["event"].clone()).unwrap());
     let state = CaseState::fold(events).unwrap();
     let classes = &state.opened().model.classes;
-    let mut labels: Vec<_> = state.cells().iter().map(|cell| cell.label()).collect();
-    labels.dedup();
-    for label in labels {
-        let alike = state
-            .undecided()
-            .filter(|&n| state.cells()[n as usize].label() == label);
+    let mut undecided: Vec<u32> = state.undecided().collect();
+    let label_of = |n: u32| state.cells()[n as usize].label();
+    while let Some(label) = undecided.first().map(|&n| label_of(n)) {
+        let (cells, rest): (Vec<u32>, Vec<u32>) =
+            undecided.iter().partition(|&&n| label_of(n) == label);
+        undecided = rest;
         let class = match label {
             edge::case::decision::Label::Class(class) => classes.name(class),
             edge::case::decision::Label::Unidentified => None,
         };
-        let cells: Vec<u32> = alike.collect();
         let order = json!({ "do": "confirm", "cells": cells, "class": class, "who": "Dr. A" });
         let (status, answer) = station.order(&order);
         assert_eq!(status, 200, "{answer}");
     }
+}
+
+/// Pairs of cells of an island whose middles are nearer than half a cell.
+pub fn seen_twice(case: &CaseState) -> usize {
+    let cells: Vec<_> = case
+        .cells()
+        .iter()
+        .map(|cell| {
+            let place = case.fields()[cell.field as usize].place;
+            let [x0, y0, x1, y1] = cell.bbox.map(f64::from);
+            let middle = [place.x_px + (x0 + x1) / 2.0, place.y_px + (y0 + y1) / 2.0];
+            (place.island, middle, (x1 - x0 + y1 - y0) / 2.0)
+        })
+        .collect();
+    let near = |(a, b): (usize, usize)| {
+        let ((island, at, wide), (other, there, _)) = (cells[a], cells[b]);
+        island == other && (at[0] - there[0]).hypot(at[1] - there[1]) < wide / 2.0 * 0.8
+    };
+    let pairs = (0..cells.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
+    pairs.filter(|&pair| near(pair)).count()
 }

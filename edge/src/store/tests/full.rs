@@ -276,17 +276,18 @@ fn a_disk_that_was_pulled_out_takes_no_record_and_nothing_is_written_in_its_plac
     assert_eq!(refused.exit_code(), crate::exit::DISK);
     let opened = store.record(&id("C"), entry("case_opened", "{}"), &[]);
     assert!(opened.is_err());
-    assert!(store.wants_reopening() && !store.can_be_reopened());
+    assert!(store.wants_reopening() && !store.can_be_reopened(None));
     assert!(matches!(store.reopen(), Err(StoreError::Gone { .. })));
     assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 0);
     // A folder in its place is not the disk; another disk with data of a station is one that can be opened.
     fs::create_dir(&root).unwrap();
-    assert!(!store.can_be_reopened());
+    assert!(!store.can_be_reopened(None));
     fs::remove_dir(&root).unwrap();
     two_cases(&root);
     let refused = store.record(&id("B"), entry("signed", "{}"), &[]);
     assert!(matches!(refused, Err(StoreError::ReadOnly { .. })));
-    assert!(store.can_be_reopened());
+    assert!(store.can_be_reopened(None) && store.can_be_reopened(Some(&id("B"))));
+    assert!(!store.can_be_reopened(Some(&id("D"))));
     assert_eq!(store.reopen().unwrap(), []);
     assert!(!store.wants_reopening());
     store.record(&id("B"), entry("signed", "{}"), &[]).unwrap();
