@@ -106,7 +106,7 @@ pub fn crop(view: RgbView<'_>, [x0, y0, x1, y1]: [f32; 4]) -> ImageResult<Vec<u8
     jpeg(part, FIELD_QUALITY)
 }
 
-/// A picture as JPEG of `quality`, 1 to 100.
+/// A picture as JPEG of `quality`, 1 to 100, with colours at full resolution: nuclei are judged by them.
 ///
 /// # Errors
 /// When a side is above 65,535.
