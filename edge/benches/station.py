@@ -169,9 +169,9 @@ def throughput(options, width, height):
         subprocess.run([options.draw, frames, str(width), str(height), str(options.frames)], check=True)
         kib = sum(it.stat().st_size for it in frames.iterdir()) / options.frames / 1024
         print(f"{width}x{height}: {options.frames} JPEG frames of {kib:.0f} KiB")
-        for measure, kind in ((free, "folder"), (in_time, "sequence")):
-            source = f'kind = "{kind}", folder = {json.dumps(str(frames))}'
-            measure(options, folder, source)
+        source = f'kind = "sequence", folder = {json.dumps(str(frames))}'
+        free(options, folder, f"{source}, rounds = 1")
+        in_time(options, folder, source)
 
 
 def slope(points):

@@ -19,10 +19,12 @@ use crate::install::Models;
 use crate::keep;
 use crate::layers::layers;
 use crate::model::ModelFile;
+use crate::network::Network;
 use crate::replay::{ANNOTATED, Paths, Progress, RECORDS, Summary, replay};
 use crate::serve::serve;
 use crate::source::folder::Skipped;
 use crate::station;
+use crate::station::settings::CaseSettings;
 use crate::station::start::{Choice, StartError};
 use crate::tract::TractNetwork;
 
@@ -199,8 +201,17 @@ fn run_config(args: &Config, print: &mut dyn Write) -> Result<(), Failure> {
     match &args.check {
         None => Ok(write!(print, "{DEFAULT_TEXT}")?),
         Some(file) => {
-            read_config(file)?;
-            Ok(writeln!(print, "{}: can be used", file.display())?)
+            let config = read_config(file)?;
+            let model = Models::of(&config.store.root).active()?;
+            let network = TractNetwork::load(&model)?;
+            CaseSettings::new(&config, network.contract(), model.sha256())
+                .map_err(StartError::from)?;
+            let file = file.display();
+            Ok(writeln!(
+                print,
+                "{file}: can be used, with model {}",
+                network.contract().name
+            )?)
         }
     }
 }
@@ -281,7 +292,10 @@ mod tests {
         fs::write(&file, text).unwrap();
         let (text, outcome) = run_words(&["config", "--check", file.to_str().unwrap()]);
         outcome.unwrap();
-        assert!(text.ends_with("station.toml: can be used\n"), "{text}");
+        assert!(
+            text.ends_with("station.toml: can be used, with model wbc-nano\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Frame {
     pub captured: Duration,
     /// Bytes of the compressed frame, of MJPEG only: a free signal of sharpness.
     pub compressed_bytes: Option<u32>,
+    /// File of a picture of a folder; empty for others.
+    pub name: String,
 }
 
 impl Frame {
@@ -30,6 +32,7 @@ impl Frame {
             sequence: 0,
             captured: Duration::ZERO,
             compressed_bytes: None,
+            name: String::new(),
         }
     }
 

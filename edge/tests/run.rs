@@ -18,6 +18,7 @@ use edge::source::{FrameSource, Received};
 use edge::station::counted::jpeg;
 use serde_json::{Value, json};
 use shared::geometry::Size;
+use shared::pixels::RgbView;
 
 use station::{
     Place, Station, errors, fields, get, get_text, has_banner, phase, review_and_sign, seen_twice,
@@ -160,6 +161,78 @@ fn a_script_whose_pictures_are_not_there_ends_with_the_reason() {
     let last = said.lines().last().unwrap();
     assert!(last.contains(missing.to_str().unwrap()), "{said}");
     place.assert_sound();
+    let cases = fs::read_dir(place.root().join("cases")).unwrap();
+    assert_eq!(cases.count(), 0, "a case was begun without a picture");
+}
+
+#[test]
+fn pictures_of_a_folder_are_fields_of_their_own_and_each_that_is_not_counted_is_named() {
+    let place = Place::new();
+    let pictures = place.folder.path().join("pictures");
+    fs::create_dir(&pictures).unwrap();
+    let mut frame = Frame::new();
+    for seed in 1..=9 {
+        let mut walk = Walk::demo(seed);
+        walk.field.white_cells = [2, 3];
+        let mut source = Phantom::new(walk, Rate::Free, Instant::now()).unwrap();
+        source.next(Duration::ZERO, &mut frame).unwrap();
+        let jpeg = jpeg(frame.view().unwrap(), 90).unwrap();
+        fs::write(pictures.join(format!("{seed}.jpg")), &jpeg).unwrap();
+        if seed == 4 {
+            fs::write(pictures.join("8-the-4th-again.jpg"), &jpeg).unwrap();
+        }
+    }
+    let blank = vec![200; 640 * 480 * 3];
+    let view = RgbView::new(&blank, Size::new(640, 480)).unwrap();
+    fs::write(pictures.join("5-blank.jpg"), jpeg(view, 90).unwrap()).unwrap();
+    fs::create_dir(pictures.join("6-folder.jpg")).unwrap();
+    fs::write(pictures.join("7-cut.jpg"), &jpeg(view, 90).unwrap()[..500]).unwrap();
+    let config = place.config_of_folder(&pictures);
+
+    let mut station = Station::start(&config, &["--case", "SET", "--until-end"]);
+    assert_eq!(station.ended().code(), Some(0), "{}", station.said());
+    let said = station.said();
+    for (event, picture, reason) in [
+        ("picture_not_counted", "5-blank.jpg", "blank: cells cover"),
+        (
+            "picture_not_counted",
+            "8-the-4th-again.jpg",
+            "this field is counted",
+        ),
+        ("frame_damaged", "6-folder.jpg", "a folder"),
+        ("frame_damaged", "7-cut.jpg", "JPEG cut short"),
+    ] {
+        let mut lines = said.lines().filter(|line| line.contains(event));
+        let line = lines.find(|line| line.contains(picture));
+        assert!(
+            line.is_some_and(|it| it.contains(reason)),
+            "{picture}: {said}"
+        );
+    }
+    assert_eq!(said.matches("picture_not_counted").count(), 2, "{said}");
+    place.assert_sound();
+    let case = place.case("SET");
+    assert_eq!(case.fields().len(), 9, "{said}");
+    assert!(case.cells().len() >= 15, "{}", case.cells().len());
+    let islands = case.fields().iter().map(|it| it.place.island);
+    assert_eq!(islands.max(), Some(8));
+}
+
+#[test]
+fn a_folder_waits_for_the_case_that_somebody_opens() {
+    let place = Place::new();
+    let pictures = place.folder.path().join("pictures");
+    fs::create_dir(&pictures).unwrap();
+    draw(&pictures, 0, Size::new(640, 480), 5, 1);
+    let config = place.config_of_folder(&pictures);
+    let mut station = Station::start(&config, &[]);
+    station.wait_state(|state| state["ready"] == json!(true));
+    thread::sleep(Duration::from_secs(1));
+    let new = json!({ "do": "new_case", "patient": "p", "specimen": "s", "stain": "MGG" });
+    let (status, answer) = station.order(&new);
+    assert_eq!(status, 200, "{answer}");
+    station.wait_state(|state| fields(state) >= 1 && has_banner(state, "everything was shown"));
+    assert_eq!(station.terminate().0, Some(0), "{}", station.said());
 }
 
 #[test]
@@ -388,5 +461,45 @@ fn a_disk_that_refuses_stops_the_count_until_it_takes_again_and_damage_for_good(
         get(&page, "/api/state").map(|it| fields(&it)),
         Some(fields(&state))
     );
+    // It can never be signed, and does not hold up the next case, now or after a start.
+    let new =
+        json!({ "do": "new_case", "patient": "p", "specimen": "s", "stain": "MGG", "case": "E" });
+    let (status, answer) = station.order(&new);
+    assert_eq!(status, 200, "{answer}");
+    let state = station.wait_state(|state| fields(state) >= 1);
+    assert!(has_banner(&state, "Case D was left"), "{state}");
+    assert_eq!(errors(&state), 0, "{state}");
     assert_eq!(station.terminate().0, Some(0), "{}", station.said());
+    let mut station = Station::start(&config, &[]);
+    let state = station.wait_state(|state| fields(state) >= 2);
+    assert_eq!(state["case"]["id"], json!("E"), "{state}");
+    assert!(
+        has_banner(&state, "The record of case D is damaged"),
+        "{state}"
+    );
+    review_and_sign(&mut station, &place.root(), "E");
+    assert_eq!(station.terminate().0, Some(0), "{}", station.said());
+
+    // A signed case that vanished is missed, by the station and by the list.
+    fs::remove_dir_all(place.root().join("cases/E")).unwrap();
+    let mut station = Station::start(&config, &[]);
+    let words = "The record of case E is damaged";
+    let state = station.wait_state(|state| has_banner(state, words));
+    assert!(
+        has_banner(&state, "The record of case D is damaged"),
+        "{state}"
+    );
+    assert_eq!(station.terminate().0, Some(0), "{}", station.said());
+    let listed = Command::new(env!("CARGO_BIN_EXE_leuko-edge"))
+        .args(["cases", "--root"])
+        .arg(place.root())
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(listed.stdout).unwrap();
+    assert_eq!(listed.status.code(), Some(3), "{printed}");
+    let lines: Vec<&str> = printed
+        .lines()
+        .filter(|line| line.contains("FLAW"))
+        .collect();
+    assert_eq!(lines.len(), 2, "{printed}");
 }

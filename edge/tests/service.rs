@@ -110,18 +110,22 @@ fn a_configuration_that_is_damaged_leaves_the_one_that_worked_in_use() {
     assert_eq!(station.terminate().0, Some(0), "{}", station.said());
 
     let text = fs::read_to_string(&config).unwrap();
-    fs::write(
-        &config,
-        text.replace("counting.target = 100", "counting.target = \"many\""),
-    )
-    .unwrap();
-    let mut station = Station::start(&config, &["--case", "KEPT"]);
-    let state = station.wait_state(|state| fields(state) >= 2);
-    assert_eq!(state["mode"], json!("running"), "{state}");
-    for words in ["line 3 column", "the last one that worked is used"] {
-        assert!(has_banner(&state, words), "{state}");
+    let of_no_model = format!("{text}thresholds.classes = {{ platypus = 0.5 }}\n");
+    let broken = text.replace("counting.target = 100", "counting.target = \"many\"");
+    for (text, problem) in [
+        (broken, "line 3 column"),
+        (of_no_model, "thresholds.classes.platypus: no such class"),
+    ] {
+        let before = place.case("KEPT").fields().len() as u64;
+        fs::write(&config, text).unwrap();
+        let mut station = Station::start(&config, &["--case", "KEPT"]);
+        let state = station.wait_state(|state| fields(state) > before);
+        assert_eq!(state["mode"], json!("running"), "{state}");
+        for words in [problem, "the last one that worked is used"] {
+            assert!(has_banner(&state, words), "{state}");
+        }
+        assert_eq!(station.terminate().0, Some(0), "{}", station.said());
     }
-    assert_eq!(station.terminate().0, Some(0), "{}", station.said());
     place.assert_sound();
     assert_eq!(place.case("KEPT").opened().target.cells(), 100);
 }

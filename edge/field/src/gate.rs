@@ -175,6 +175,54 @@ pub enum Reason {
     AlreadyCounted,
 }
 
+impl Reason {
+    /// A word for each, in the order of [`Reason::number`].
+    pub const NAMES: [&str; 14] = [
+        "out_of_focus",
+        "blurred",
+        "little_detail",
+        "moving",
+        "motion_unknown",
+        "too_dark",
+        "too_bright",
+        "clipped_low",
+        "clipped_high",
+        "white_balance",
+        "too_empty",
+        "too_dense",
+        "lost",
+        "already_counted",
+    ];
+
+    /// Its place in [`Reason::NAMES`].
+    pub fn number(&self) -> usize {
+        match self {
+            Self::OutOfFocus { .. } => 0,
+            Self::Blurred { .. } => 1,
+            Self::LittleDetail { .. } => 2,
+            Self::Moving { .. } => 3,
+            Self::MotionUnknown => 4,
+            Self::TooDark { .. } => 5,
+            Self::TooBright { .. } => 6,
+            Self::ClippedLow { .. } => 7,
+            Self::ClippedHigh { .. } => 8,
+            Self::WhiteBalance { .. } => 9,
+            Self::TooEmpty { .. } => 10,
+            Self::TooDense { .. } => 11,
+            Self::Lost => 12,
+            Self::AlreadyCounted => 13,
+        }
+    }
+
+    /// About where the field is and whether the stage rests, not about its picture.
+    pub fn is_of_place(&self) -> bool {
+        matches!(
+            self,
+            Self::Moving { .. } | Self::MotionUnknown | Self::Lost | Self::AlreadyCounted
+        )
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percent = |part: f32| part * 100.0;

@@ -212,6 +212,8 @@ pub struct Map {
     limits: MapLimits,
     state: State,
     island: u32,
+    /// The highest number of an island so far.
+    newest_island: u32,
     frame: u64,
     current: Seen,
     before: Seen,
@@ -235,6 +237,7 @@ impl Map {
             limits,
             state: State::Fresh,
             island,
+            newest_island: island,
             frame: 0,
             current: Seen::default(),
             before: Seen::default(),
@@ -278,7 +281,8 @@ impl Map {
     pub fn new_field(&mut self) {
         // An island without a key frame holds no counted field.
         if self.keys.iter().any(|key| key.place.island == self.island) {
-            self.island += 1;
+            self.newest_island += 1;
+            self.island = self.newest_island;
         }
         self.state = State::Fresh;
     }
@@ -312,6 +316,7 @@ impl Map {
         self.remember(place, reduced.grey());
         self.visit(place);
         self.island = self.island.max(place.island);
+        self.newest_island = self.newest_island.max(place.island);
         self.state = State::Lost {
             last: place,
             next: 0,

@@ -336,6 +336,11 @@ fn a_new_field_by_hand_begins_an_island_and_the_old_one_is_still_known() {
         "recognised, and counted before"
     );
     assert_eq!(operator.watch.coverage().report().islands.len(), 2);
+    // Back on the first island, and far away again: not on the second one.
+    operator.stand(at(0.0, 9.0));
+    assert_eq!((operator.new_fields, operator.counted), (2, 3));
+    let (_, seen) = operator.show(at(0.0, 9.0), 0.7);
+    assert_eq!(seen.track.place().unwrap().island, 2);
 }
 
 #[test]

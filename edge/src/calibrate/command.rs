@@ -241,8 +241,8 @@ fn look(
     let cells = red_cells(args, &config.gate, frames)?;
     let measured = measure(&cells, config.calibration.red_cell_um)?;
     eprintln!(
-        "limits of 95 %, of the measuring alone: one person's red cells are some per cent larger or smaller \
-         than another's"
+        "limits of 95 %, of the measuring alone (with 3 % for the method): one person's red cells are some per \
+         cent larger or smaller than another's"
     );
     Ok(Found::RedCells(measured))
 }
@@ -256,9 +256,11 @@ fn red_cells(
     let mut fields = Fields::new(frames, gate)?;
     let mut cells = RedCells::default();
     let (begin, within) = (Instant::now(), Duration::from_secs(args.within_s.into()));
-    let (mut enough, mut number, mut round) = (false, 0, 0);
+    let (mut enough, mut number, mut round, mut so_far) = (false, 0, 0, 0);
+    let mut why = "the time (--within-s) is over";
     while !enough && begin.elapsed() < within {
         let Some((view, compressed_bytes)) = frames.next()? else {
+            why = "the source is over";
             break;
         };
         let Some(field) = fields.judge(view, compressed_bytes)? else {
@@ -268,9 +270,12 @@ fn red_cells(
         round += cells.add(field);
         // Which of the round things are red cells is known once there are some.
         let found = cells.scale().map(|scale| scale.cells);
-        let so_far = found.unwrap_or(round);
+        so_far = found.unwrap_or(round);
         eprintln!("field {number}: {so_far} of {} red cells", args.cells);
         enough = found.is_ok_and(|cells| cells >= args.cells as usize);
+    }
+    if !enough {
+        eprintln!("{so_far} of {} red cells: {why}", args.cells);
     }
     if let Some(why) = fields.why.filter(|_| number == 0) {
         eprintln!("no field was measured, the last because: {why}");

@@ -73,6 +73,7 @@ pub enum SourceChoice {
 pub struct SourceConfig {
     pub kind: SourceChoice,
     pub folder: Option<PathBuf>,
+    pub rounds: Option<u32>,
     pub fps: Option<f32>,
     pub camera: CameraConfig,
     pub phantom: PhantomConfig,

@@ -71,6 +71,8 @@ fn source(config: &StationConfig) -> Checked {
         };
         return refuse("source.kind", kind, "source.folder with it");
     }
+    let rounds = source.rounds.unwrap_or(1);
+    within("source.rounds", rounds, 1..=1_000_000)?;
     fps("source.fps", source.fps)?;
     let camera = &source.camera;
     let names = [

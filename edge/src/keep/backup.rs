@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{KeepError, Place, all_well, case_id, chosen};
+use super::{KeepError, Place, all_well, case_id, check_outside, chosen};
 use crate::case::text::CaseId;
 use crate::exit::Failure;
 use crate::store::backup::Exported;
@@ -31,6 +31,12 @@ pub struct Backup {
 pub(super) fn run(args: &Backup, print: &mut dyn Write) -> Result<(), Failure> {
     let root = args.place.root()?;
     let store = Store::look(&root).map_err(KeepError::Store)?;
+    check_outside(&root, &args.to)?;
+    if !args.to.is_dir() {
+        let to = args.to.clone();
+        let found = if to.exists() { "a file" } else { "nothing" };
+        return Err(KeepError::NoFolder { to, found }.into());
+    }
     let cases = chosen(&args.cases, store.cases().into_iter().map(|c| c.case));
     let mut codes = Vec::new();
     for case in &cases {

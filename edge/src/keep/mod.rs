@@ -99,6 +99,22 @@ pub enum KeepError {
         /// Where they should go.
         to: PathBuf,
     },
+    /// Results would lie among the data, where only a station writes.
+    #[error("{to}: expected a folder outside the data root {root}", to = .to.display(), root = .root.display())]
+    Inside {
+        /// Where they should go.
+        to: PathBuf,
+        /// The data root.
+        root: PathBuf,
+    },
+    /// Copies would have no place.
+    #[error("{to}: expected a folder that is there, found {found}", to = .to.display())]
+    NoFolder {
+        /// Where they should go.
+        to: PathBuf,
+        /// What is there.
+        found: &'static str,
+    },
     /// The station's start cannot be named.
     #[error(transparent)]
     Boot(#[from] crate::clock::BootError),
@@ -109,11 +125,11 @@ impl KeepError {
     pub fn code(&self) -> u8 {
         match self {
             Self::Store(error) => error.exit_code(),
-            Self::Output(_) | Self::Boot(_) => exit::DISK,
+            Self::Output(_) | Self::Boot(_) | Self::NoFolder { .. } => exit::DISK,
             Self::Flaws { .. } => exit::BAD_DATA,
             Self::Cases { code, .. } => *code,
             Self::Nothing => exit::FAILURE,
-            Self::Occupied { .. } => exit::USAGE,
+            Self::Occupied { .. } | Self::Inside { .. } => exit::USAGE,
         }
     }
 }
@@ -139,6 +155,21 @@ impl Place {
             return Ok(root.clone());
         }
         Ok(config_of(self.config.as_deref())?.store.root)
+    }
+}
+
+/// Refuses a place for results inside the data root.
+fn check_outside(root: &Path, to: &Path) -> Result<(), KeepError> {
+    let real = |path: &Path| path.canonicalize().ok();
+    // What is not there yet is where the nearest folder above it is.
+    let absolute = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
+    let place = absolute.ancestors().find_map(real);
+    match (real(root), place) {
+        (Some(inside), Some(place)) if place.starts_with(&inside) => Err(KeepError::Inside {
+            to: to.to_owned(),
+            root: root.to_owned(),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -56,9 +56,10 @@ fn list(root: &Path, rule: Rule, print: &mut dyn Write) -> Result<(), Failure> {
         match kept(&case, rule, now) {
             Some(why) => writeln!(
                 print,
-                "{}  kept: {}  last record {last}",
+                "{}  kept: {}  last record {last}  head {}",
                 case.case,
-                words(why)
+                words(why),
+                case.head.hash
             )?,
             None => {
                 going += 1;

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::case::{ReadCase, read};
-use super::{KeepError, Place, all_well, case_id, chosen};
+use super::{KeepError, Place, all_well, case_id, check_outside, chosen};
 use crate::case::event::CaseEvent;
 use crate::case::text::CaseId;
 use crate::exit::{self, Failure};
@@ -60,7 +60,9 @@ struct Tally {
 }
 
 pub(super) fn run(args: &ExportTraining, print: &mut dyn Write) -> Result<(), Failure> {
-    let store = Store::look(&args.place.root()?).map_err(KeepError::Store)?;
+    let root = args.place.root()?;
+    let store = Store::look(&root).map_err(KeepError::Store)?;
+    check_outside(&root, &args.to)?;
     let cases = chosen(&args.cases, store.cases().into_iter().map(|c| c.case));
     let mut export = Export {
         groups: groups(&store),

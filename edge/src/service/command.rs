@@ -7,11 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::case::text::TEXT_BYTES_MAX;
+
 /// Commands that wait at most; a page sends one after another.
 pub const WAITING_MAX: usize = 8;
 
 /// Longest text of a field, bytes.
-pub const TEXT_MAX: usize = 1000;
+pub const TEXT_MAX: usize = TEXT_BYTES_MAX;
 
 /// What is asked.
 ///
@@ -38,7 +40,11 @@ pub enum Command {
         who: Option<String>,
     },
     /// This is another place of the slide: said by hand when the place was lost.
-    NewField,
+    NewField {
+        /// Who says so; `operator` when left out.
+        #[serde(default)]
+        who: Option<String>,
+    },
     /// Counting is over, the review begins.
     BeginReview {
         /// Who.
@@ -165,7 +171,7 @@ impl Command {
                 let optional = optional.filter_map(|(field, text)| Some((field, text?)));
                 given.into_iter().chain(optional).collect()
             }
-            Self::NewField => vec![],
+            Self::NewField { who } => who.iter().map(|who| ("who", who.as_str())).collect(),
             Self::BeginReview { who }
             | Self::ResumeScanning { goal: _, who }
             | Self::AcceptScale { who }
@@ -297,6 +303,8 @@ pub fn desk() -> (Desk, Orders) {
 mod tests {
     use super::*;
 
+    const NEW_FIELD: Command = Command::NewField { who: None };
+
     #[test]
     fn texts_must_be_texts() {
         let sign = |who: &str| Command::Sign {
@@ -309,7 +317,7 @@ mod tests {
             (" \u{a0}", "who is empty"),
             ("a\nb", "who is with '\\n'"),
             ("\u{7f}", "who is with '\\u{7f}'"),
-            (&long, "who is 1001 bytes"),
+            (&long, "who is 401 bytes"),
         ] {
             let words = sign(who).check().unwrap_err().to_string();
             assert!(words.starts_with(found), "{words}");
@@ -348,15 +356,15 @@ mod tests {
     fn the_queue_is_bounded_and_says_when_nobody_listens() {
         let (desk, orders) = desk();
         for _ in 0..WAITING_MAX {
-            assert!(desk.send(Command::NewField).is_ok());
+            assert!(desk.send(NEW_FIELD).is_ok());
         }
-        assert_eq!(desk.send(Command::NewField).unwrap_err(), Unsent::Full);
+        assert_eq!(desk.send(NEW_FIELD).unwrap_err(), Unsent::Full);
         let order = orders.take().unwrap();
-        assert_eq!(order.command(), &Command::NewField);
+        assert_eq!(order.command(), &NEW_FIELD);
         // Whoever asked is gone: no matter.
         order.answer(Ok(Done::default()));
-        assert!(desk.send(Command::NewField).is_ok());
+        assert!(desk.send(NEW_FIELD).is_ok());
         drop(orders);
-        assert_eq!(desk.send(Command::NewField).unwrap_err(), Unsent::Closed);
+        assert_eq!(desk.send(NEW_FIELD).unwrap_err(), Unsent::Closed);
     }
 }

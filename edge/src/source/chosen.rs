@@ -25,13 +25,14 @@ pub struct NoCameras;
 pub fn opener(config: &SourceConfig, start: Instant) -> Result<Opener, NoCameras> {
     let rate = config.fps.map_or(Rate::Free, Rate::PerSecond);
     let folder = config.folder.clone().unwrap_or_default();
+    let rounds = config.rounds;
     Ok(match config.kind {
         SourceChoice::Camera => return camera(config, start),
         SourceChoice::Folder => Box::new(move |_: Option<&SourceIdentity>| {
             Ok(Box::new(Pictures::folder(&folder, rate, start)?))
         }),
         SourceChoice::Sequence => Box::new(move |_: Option<&SourceIdentity>| {
-            Ok(Box::new(Pictures::sequence(&folder, rate, start)?))
+            Ok(Box::new(Pictures::sequence(&folder, rounds, rate, start)?))
         }),
         SourceChoice::Phantom => {
             let phantom = config.phantom;

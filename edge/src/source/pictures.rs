@@ -1,5 +1,6 @@
-//! Pictures of a folder as frames: each once, or over and over as a camera would show them.
+//! Pictures of a folder as frames: each once, or as the recording of a camera, over and over.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,15 +17,20 @@ use crate::picture::{self, Picture, PictureError};
 /// A folder as a source.
 ///
 /// As [`SourceKind::Folder`] every picture is one frame, in the order of the names, whatever its
-/// size; none is left out for want of time. As [`SourceKind::Sequence`] the pictures go round for
-/// ever, all have the size of the first, and those whose time passed unseen are replaced.
+/// size; none is left out for want of time. As [`SourceKind::Sequence`] the pictures go round, as often as
+/// asked for, all have the size of the first, and those whose time passed unseen are replaced. What has a
+/// picture's name and cannot be one is a damaged frame before the first picture.
 #[derive(Debug)]
 pub struct Pictures {
     identity: SourceIdentity,
     counters: SourceCounters,
     ticker: Ticker,
     entries: Vec<Entry>,
-    skipped: Vec<Skipped>,
+    /// What cannot be a picture and was not told yet, and how many there are in all.
+    skipped: VecDeque<Skipped>,
+    skipped_all: usize,
+    /// Position of the end, where there is one.
+    end: Option<u64>,
     /// Of the next picture, counted on over all rounds.
     position: u64,
     /// Damaged pictures since the last whole one.
@@ -39,15 +45,23 @@ impl Pictures {
     /// # Errors
     /// When the folder cannot be listed or has no picture, or the rate is none.
     pub fn folder(folder: &Path, rate: Rate, start: Instant) -> Result<Self, SourceError> {
-        Self::open(SourceKind::Folder, folder, rate, start)
+        let mut source = Self::open(SourceKind::Folder, folder, rate, start)?;
+        source.end = Some(source.entries.len() as u64);
+        Ok(source)
     }
 
-    /// The pictures of `folder` over and over.
+    /// The pictures of `folder` over and over; `rounds` times, or for ever.
     ///
     /// # Errors
     /// As [`Pictures::folder`], and when no picture of it can be decoded.
-    pub fn sequence(folder: &Path, rate: Rate, start: Instant) -> Result<Self, SourceError> {
+    pub fn sequence(
+        folder: &Path,
+        rounds: Option<u32>,
+        rate: Rate,
+        start: Instant,
+    ) -> Result<Self, SourceError> {
         let mut source = Self::open(SourceKind::Sequence, folder, rate, start)?;
+        source.end = rounds.map(|rounds| u64::from(rounds) * source.entries.len() as u64);
         let first = source
             .entries
             .iter()
@@ -80,38 +94,31 @@ impl Pictures {
                 others,
             }));
         }
-        let mut counters = SourceCounters::default();
-        for _ in &skipped {
-            counters.damaged.add(DamageReason::Unreadable);
-        }
         Ok(Self {
             identity: SourceIdentity {
                 fps: ticker.fps(),
                 ..SourceIdentity::of_pictures(kind, path)
             },
-            counters,
+            counters: SourceCounters::default(),
             ticker,
             entries,
-            skipped,
+            skipped_all: skipped.len(),
+            skipped: skipped.into(),
+            end: None,
             position: 0,
             bad_in_a_row: 0,
             last_damage: None,
         })
     }
 
-    /// What has a picture's name and cannot be one, with the reason; counted as unreadable.
-    pub fn skipped(&self) -> &[Skipped] {
-        &self.skipped
-    }
-
     fn is_over(&self) -> bool {
-        self.identity.kind == SourceKind::Folder && self.position >= self.entries.len() as u64
+        self.end.is_some_and(|end| self.position >= end)
     }
 
     fn no_picture(&self) -> SourceError {
         SourceError::Folder(folder::SourceError::NoPicture {
             path: self.identity.name.clone(),
-            skipped: self.skipped.len() + self.entries.len(),
+            skipped: self.skipped_all + self.entries.len(),
             others: 0,
         })
     }
@@ -132,6 +139,12 @@ impl Pictures {
         }
     }
 
+    fn damaged(&mut self, reason: DamageReason, words: String) -> Received {
+        self.counters.damaged.add(reason);
+        self.last_damage = Some(words);
+        Received::Damaged(reason)
+    }
+
     fn fill(&mut self, picture: &Picture, captured: Duration, frame: &mut Frame) {
         frame.pixels.clear();
         frame.pixels.extend_from_slice(picture.view().bytes());
@@ -139,6 +152,9 @@ impl Pictures {
         frame.sequence = self.position;
         frame.captured = captured;
         frame.compressed_bytes = None;
+        frame.name.clear();
+        let index = self.position % self.entries.len() as u64;
+        frame.name.push_str(&self.entries[index as usize].name);
         self.counters.frames += 1;
         self.bad_in_a_row = 0;
     }
@@ -150,6 +166,9 @@ impl FrameSource for Pictures {
     }
 
     fn next(&mut self, wait: Duration, frame: &mut Frame) -> Result<Received, SourceError> {
+        if let Some(Skipped { image, reason }) = self.skipped.pop_front() {
+            return Ok(self.damaged(DamageReason::Unreadable, format!("{image}: {reason}")));
+        }
         if self.is_over() {
             return Ok(Received::End);
         }
@@ -160,8 +179,11 @@ impl FrameSource for Pictures {
             return Ok(Received::Nothing);
         };
         if self.identity.kind == SourceKind::Sequence {
-            self.counters.replaced += tick.missed;
-            self.position += tick.missed;
+            let left = self.end.map_or(u64::MAX, |end| end - self.position - 1);
+            // What came last is shown although it is late.
+            let missed = tick.missed.min(left);
+            self.counters.replaced += missed;
+            self.position += missed;
         }
         let received = match self.read() {
             Ok(picture) => {
@@ -169,10 +191,8 @@ impl FrameSource for Pictures {
                 Received::Frame
             }
             Err((reason, words)) => {
-                self.counters.damaged.add(reason);
                 self.bad_in_a_row += 1;
-                self.last_damage = Some(words);
-                Received::Damaged(reason)
+                self.damaged(reason, words)
             }
         };
         self.position += 1;
@@ -268,6 +288,10 @@ mod tests {
         let mut frame = Frame::new();
         for (reason, words) in [
             (
+                DamageReason::Unreadable,
+                "d.jpg: a folder, expected a picture",
+            ),
+            (
                 DamageReason::Empty,
                 "a.png: empty file, expected PNG or JPEG",
             ),
@@ -285,12 +309,34 @@ mod tests {
             assert_eq!(source.last_damage(), Some(words));
         }
         assert_eq!(source.next(WAIT, &mut frame).unwrap(), Received::Frame);
-        assert_eq!(frame.pixels, [9; 144]);
+        assert_eq!(
+            (frame.name.as_str(), &frame.pixels[..]),
+            ("z.png", &[9; 144][..])
+        );
         assert_eq!(source.next(WAIT, &mut frame).unwrap(), Received::End);
-        assert_eq!(source.skipped()[0].image, "d.jpg");
         let counters = source.counters();
         assert_eq!((counters.frames, counters.damaged.total()), (1, 4));
         assert_eq!(counters.damaged.get(DamageReason::Unreadable), 1);
+    }
+
+    #[test]
+    fn a_sequence_ends_after_its_rounds_with_its_last_picture() {
+        let folder = folder(&[("a.png", SMALL, 1), ("b.png", SMALL, 2)]);
+        for (rate, wait) in [
+            (Rate::Free, Duration::ZERO),
+            (Rate::PerSecond(1000.0), Duration::from_millis(50)),
+        ] {
+            let start = Instant::now();
+            let mut source = Pictures::sequence(folder.path(), Some(3), rate, start).unwrap();
+            let mut frame = Frame::new();
+            let mut seen = 0;
+            while source.next(WAIT, &mut frame).unwrap() == Received::Frame {
+                seen += 1;
+                std::thread::sleep(wait);
+            }
+            assert_eq!((frame.sequence, frame.pixels[0]), (5, 2));
+            assert_eq!(seen + source.counters().replaced, 6);
+        }
     }
 
     #[test]
@@ -300,7 +346,8 @@ mod tests {
             ("b.png", Size::new(4, 4), 2),
             ("c.png", SMALL, 3),
         ]);
-        let mut source = Pictures::sequence(folder.path(), Rate::Free, Instant::now()).unwrap();
+        let mut source =
+            Pictures::sequence(folder.path(), None, Rate::Free, Instant::now()).unwrap();
         assert_eq!(source.identity().size, Some(SMALL));
         let mut frame = Frame::new();
         for round in 0..3 {
@@ -319,7 +366,7 @@ mod tests {
     fn a_sequence_that_nobody_fetches_is_replaced_and_that_is_counted() {
         let folder = folder(&[("a.png", SMALL, 1), ("b.png", SMALL, 2)]);
         let rate = Rate::PerSecond(200.0);
-        let mut source = Pictures::sequence(folder.path(), rate, Instant::now()).unwrap();
+        let mut source = Pictures::sequence(folder.path(), None, rate, Instant::now()).unwrap();
         let mut frame = Frame::new();
         source.next(WAIT, &mut frame).unwrap();
         std::thread::sleep(Duration::from_millis(30));
@@ -333,7 +380,8 @@ mod tests {
     #[test]
     fn a_sequence_whose_pictures_all_went_bad_ends_with_an_error_and_not_in_a_circle() {
         let folder = folder(&[("a.png", SMALL, 1), ("b.png", SMALL, 2)]);
-        let mut source = Pictures::sequence(folder.path(), Rate::Free, Instant::now()).unwrap();
+        let mut source =
+            Pictures::sequence(folder.path(), None, Rate::Free, Instant::now()).unwrap();
         for name in ["a.png", "b.png"] {
             fs::remove_file(folder.path().join(name)).unwrap();
         }
@@ -356,7 +404,8 @@ mod tests {
                 .contains("no picture could be read (0 skipped, 0")
         );
         fs::write(folder.path().join("x.png"), "x").unwrap();
-        let error = Pictures::sequence(folder.path(), Rate::Free, Instant::now()).unwrap_err();
+        let error =
+            Pictures::sequence(folder.path(), None, Rate::Free, Instant::now()).unwrap_err();
         assert!(error.to_string().contains("(1 skipped"), "{error}");
         let missing = folder.path().join("missing");
         let error = Pictures::folder(&missing, Rate::Free, Instant::now()).unwrap_err();

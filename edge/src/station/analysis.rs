@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -27,6 +28,10 @@ use super::plan::{Optics, Plan, RecordedField, Rules};
 use super::settings::WatchSettings;
 use super::shared::{FieldSeen, Shared, Task};
 
+/// Most looks at one picture until its place is decided: against the picture before, against all key
+/// frames, and as a place of its own.
+const LOOKS_MAX: usize = 8;
+
 /// Longest wait for a frame.
 const WAIT: Duration = Duration::from_millis(250);
 
@@ -50,6 +55,17 @@ struct Slide {
     new_fields: u32,
 }
 
+/// Who looks after a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum People {
+    /// People, at the page.
+    Attend,
+    /// People, later: the case is opened without them.
+    Later,
+    /// A script.
+    Never,
+}
+
 /// What is analysed with.
 pub struct Analysis {
     shared: Arc<Shared>,
@@ -58,6 +74,8 @@ pub struct Analysis {
     settings: WatchSettings,
     /// Nobody is there to say "new field".
     unattended: bool,
+    /// Its pictures come once, and somebody will open a case for them.
+    awaits_case: bool,
     /// Frames come when they are due, so that their age means something.
     keeps_time: bool,
     plan: Arc<Plan>,
@@ -76,7 +94,7 @@ impl Analysis {
         desk: SyncSender<Task>,
         detector: Detector,
         settings: WatchSettings,
-        unattended: bool,
+        people: People,
         keeps_time: bool,
     ) -> Self {
         Self {
@@ -84,7 +102,8 @@ impl Analysis {
             desk,
             detector,
             settings,
-            unattended,
+            unattended: settings.stills || people != People::Attend,
+            awaits_case: settings.stills && people != People::Never,
             keeps_time,
             plan: Arc::new(Plan::idle(0, "starting")),
             version: 0,
@@ -100,7 +119,7 @@ impl Analysis {
         let mut frame = Frame::new();
         loop {
             match self.shared.mailbox.take(WAIT, &mut frame) {
-                Taken::Frame => self.frame(&frame),
+                Taken::Frame => self.frame_with_case(&frame),
                 Taken::Nothing => {}
                 Taken::Closed => return,
             }
@@ -108,13 +127,21 @@ impl Analysis {
         }
     }
 
+    /// The first picture of a folder is shown until a case is open.
+    fn frame_with_case(&mut self, frame: &Frame) {
+        self.frame(frame);
+        while self.awaits_case && self.plan.rules.is_none() && !self.shared.is_stopping() {
+            self.shared.view.analysis().turn();
+            thread::sleep(WAIT);
+            self.frame(frame);
+        }
+        self.awaits_case = false;
+    }
+
     fn frame(&mut self, frame: &Frame) {
         let started = Instant::now();
-        if let Some(plan) = self.shared.plan.newer(&mut self.version) {
-            self.plan = plan;
-        }
         let Some(view) = frame.view() else { return };
-        match self.look(frame, view) {
+        match self.look_until_placed(frame, view) {
             // It stops while the recorded fields are read.
             Ok(None) => return,
             Ok(Some(seen)) => {
@@ -124,8 +151,8 @@ impl Analysis {
                 }
                 if seen.verdict.counted {
                     self.count(frame, view, &seen);
-                } else if self.unattended && is_elsewhere(&seen) {
-                    self.declare_new_field();
+                } else {
+                    self.pass(frame, &seen);
                 }
             }
             Err(error) => {
@@ -145,6 +172,54 @@ impl Analysis {
             self.shared.numbers.stages.latency.add(age);
         }
         self.shared.view.analysis().done(now);
+    }
+
+    /// As [`Analysis::look`]; a picture of a folder rests, so it is looked at until its place is decided.
+    fn look_until_placed(
+        &mut self,
+        frame: &Frame,
+        view: RgbView<'_>,
+    ) -> Result<Option<Seen>, FieldError> {
+        let mut left = match self.settings.stills {
+            true => LOOKS_MAX,
+            false => 1,
+        };
+        loop {
+            if let Some(plan) = self.shared.plan.newer(&mut self.version) {
+                self.plan = plan;
+            }
+            let seen = self.look(frame, view)?;
+            left -= 1;
+            let undecided = |seen: &Seen| seen.verdict.reasons.iter().any(is_undecided);
+            match seen {
+                Some(seen) if left > 0 && undecided(&seen) => {
+                    if is_elsewhere(&seen) {
+                        self.declare_new_field();
+                    }
+                }
+                seen => return Ok(seen),
+            }
+        }
+    }
+
+    /// A frame that is not counted.
+    fn pass(&mut self, frame: &Frame, seen: &Seen) {
+        if self.unattended && is_elsewhere(seen) {
+            self.declare_new_field();
+        }
+        let first = seen.verdict.reasons.first();
+        let (Some(first), true) = (first, self.plan.rules.is_some()) else {
+            return;
+        };
+        let count = &self.shared.numbers.not_counted[first.number()];
+        count.fetch_add(1, Ordering::Relaxed);
+        if self.settings.stills {
+            let reasons = seen.verdict.reasons.iter().map(ToString::to_string);
+            let reasons: Vec<String> = reasons.collect();
+            let fields = json!({ "picture": frame.name, "reasons": reasons });
+            self.shared
+                .say(Level::Warning, "picture_not_counted", fields);
+        }
     }
 
     /// Judges and places the frame, on the slide that the plan is about.
@@ -433,6 +508,11 @@ fn gauge(shared: &Shared, slide: &mut Slide, findings: &Findings<'_>) {
     if let Ok(gauged) = gauge.add(findings) {
         shared.set_gauged(slide.number, gauged);
     }
+}
+
+/// A picture that rests has no motion, and a place of its own where it has none among the others.
+fn is_undecided(reason: &Reason) -> bool {
+    reason.is_of_place() && *reason != Reason::AlreadyCounted
 }
 
 /// Sharp, at rest and well lit, wherever it is.

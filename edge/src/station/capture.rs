@@ -10,9 +10,9 @@ use serde_json::json;
 
 use crate::frame::Frame;
 use crate::log::Level;
-use crate::source::SourceIdentity;
 use crate::source::life::{LifeChange, LifeState};
 use crate::source::watched::{Step, Watched};
+use crate::source::{SourceIdentity, SourceKind};
 
 use super::run::End;
 use super::shared::{Shared, SourceSeen, Task};
@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Least time between two looks at the source for the page.
 const TELL_EVERY: Duration = Duration::from_millis(500);
 
-/// Damaged frames of which the words are logged, of one source.
+/// Damaged frames of which the words are logged, of a source that has no end.
 const DAMAGE_LINES_MAX: u32 = 5;
 
 /// The source and what was told of it.
@@ -128,7 +128,10 @@ impl Capture {
     fn tell(&mut self) {
         if let Some((reason, words)) = self.watched.damage() {
             self.damage_lines += 1;
-            if self.damage_lines <= DAMAGE_LINES_MAX {
+            let source = self.watched.source();
+            // Of a folder a person wants to know each.
+            let each = source.is_some_and(|it| it.identity().kind == SourceKind::Folder);
+            if each || self.damage_lines <= DAMAGE_LINES_MAX {
                 let fields = json!({ "reason": reason, "problem": words });
                 self.shared.say(Level::Warning, "frame_damaged", fields);
             }

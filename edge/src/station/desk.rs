@@ -24,7 +24,7 @@ use crate::service::view::Banner;
 use crate::store::StoreError;
 
 use super::counted::{FieldFound, crop_name, picture_name, recorded_fields};
-use super::ledger::{Ledger, is_disk};
+use super::ledger::{Ledger, STATION, is_disk};
 use super::owed::Owed;
 use super::plan::{Plan, RecordedField, Rules};
 use super::reopen::Reopening;
@@ -44,6 +44,9 @@ const SHOW_EVERY: Duration = Duration::from_millis(500);
 /// How long after a refusal of the disk it is tried again.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(10);
 
+/// What a person can do about a damaged case.
+pub(super) const WAY_OUT: &str = "a new case can be opened; the damaged one stays as it is, and `leuko-edge verify` names the place";
+
 /// The case that is worked on.
 #[derive(Debug)]
 pub struct OpenCase {
@@ -60,6 +63,8 @@ pub struct Problem {
     pub text: String,
     /// Since the start of the program; tried again some time later. `None` = a person has to look.
     pub retry_from: Option<Duration>,
+    /// The case's record is not what was written, so that the case can never be signed.
+    pub damaged: bool,
 }
 
 /// What the desk is made of.
@@ -191,7 +196,7 @@ impl Desk {
                 let _ = recorded.send(done);
             }
             Task::NewField(done) => {
-                let who = Text::try_from(super::start::UNATTENDED).expect("a short line");
+                let who = Text::try_from(STATION).expect("a short line");
                 let outcome = self.act(CaseEvent::NewFieldByHand { who }, &[]);
                 self.post();
                 // Whoever asked may have ended.
@@ -253,6 +258,7 @@ impl Desk {
                     self.problem = Some(Problem {
                         text: format!("The case takes no more fields: {refusal}"),
                         retry_from: None,
+                        damaged: false,
                     });
                 }
                 false
@@ -308,7 +314,9 @@ impl Desk {
         let is_disk = is_disk(error);
         let text = match is_disk {
             true => format!("Nothing can be recorded, so nothing is counted: {words}"),
-            false => format!("The record is damaged, so nothing is counted: {words}"),
+            false => {
+                format!("The record is damaged, so nothing is counted: {words}; {WAY_OUT}")
+            }
         };
         if self.problem.as_ref().is_none_or(|it| it.text != text) {
             let fields = json!({ "problem": words });
@@ -318,6 +326,7 @@ impl Desk {
         self.problem = Some(Problem {
             text,
             retry_from: is_disk.then_some(now + RETRY_AFTER),
+            damaged: !is_disk,
         });
         match is_disk {
             true => Refusal::Disk(words),

@@ -98,6 +98,12 @@ impl Ledger {
         self.store.case(case)?.flaw
     }
 
+    /// Cases whose records are not what was written, as far as a start looks.
+    pub fn damaged(&self) -> Vec<(CaseId, Flaw)> {
+        let all = self.store.cases().into_iter();
+        all.filter_map(|it| Some((it.case, it.flaw?))).collect()
+    }
+
     /// What is wrong with the station's chain.
     pub fn station_flaw(&self) -> Option<&Flaw> {
         self.store.station_flaw()

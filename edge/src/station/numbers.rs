@@ -10,6 +10,7 @@ use crate::log::Log;
 use crate::service::metrics::Exposition;
 use crate::source::{DamageReason, SourceCounters};
 use crate::store::Free;
+use field::gate::Reason;
 
 use super::gauge::Gauged;
 use super::health::{EDGES_US, Stage};
@@ -80,6 +81,8 @@ pub struct Numbers {
     pub refused: AtomicU64,
     /// Fields that passed the gate and could not be searched.
     pub failed: AtomicU64,
+    /// Frames that were not counted although a case was, by their first reason.
+    pub not_counted: [AtomicU64; Reason::NAMES.len()],
     free_bytes: AtomicU64,
     /// `u64::MAX` where the file system does not say.
     free_files: AtomicU64,
@@ -100,6 +103,12 @@ impl Numbers {
             let count = counters.damaged.get(reason);
             self.damaged[reason as usize].store(count, Ordering::Relaxed);
         }
+    }
+
+    /// Frames that were not counted, by their first reason.
+    pub fn not_counted(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let counts = self.not_counted.iter().map(|it| it.load(Ordering::Relaxed));
+        Reason::NAMES.into_iter().zip(counts)
     }
 
     /// What is left on the disk.
@@ -181,6 +190,12 @@ impl Numbers {
             "Frames that were no whole picture.",
             "reason",
             damaged,
+        );
+        text.counters(
+            "leuko_not_counted_frames_total",
+            "Frames that were not counted while a case was, by the first reason.",
+            "reason",
+            self.not_counted(),
         );
         let lost = log.lost();
         text.counter("leuko_lost_log_lines_total", "Lines not written.", lost);

@@ -11,6 +11,7 @@ use crate::case::text::{CaseId, Text, TextError};
 use crate::install::InstallError;
 use crate::log::Level;
 use crate::service::command::{Command, Done, Refusal};
+use crate::service::view::{Banner, BannerLevel};
 use crate::store::StoreError;
 
 use super::desk::{Desk, OpenCase, no_case, refusal};
@@ -82,13 +83,16 @@ impl Desk {
 
     /// Opens a case; the model is held from before its first record on.
     pub(super) fn open(&mut self, new: NewCase) -> Result<(), Refusal> {
-        if let Some(case) = &self.case
-            && case.state.phase() != Phase::Signed
-        {
+        let open = self.case.as_ref();
+        let open = open.filter(|case| case.state.phase() != Phase::Signed);
+        // One that can never be signed does not hold up the next.
+        let damaged = self.problem.clone().filter(|problem| problem.damaged);
+        if let (Some(case), None) = (open, &damaged) {
             let (id, phase) = (&case.id, case.state.phase());
             let words = format!("case {id} is open ({phase}), expected it to be signed");
             return Err(Refusal::NotNow(words));
         }
+        let left = open.map(|case| case.id.clone()).zip(damaged);
         self.check_writable()?;
         self.measure_by(Ruler::reload);
         let scale = self.ruler.scale();
@@ -110,6 +114,9 @@ impl Desk {
             who: new.who,
         };
         let state = CaseState::open(opened.clone()).map_err(|it| refusal(&it))?;
+        if left.is_some() {
+            self.release();
+        }
         let running = self.settings.model.sha256.as_str();
         self.models.hold(id.as_str(), running).map_err(of_models)?;
         let event = CaseEvent::CaseOpened(Box::new(opened));
@@ -130,6 +137,14 @@ impl Desk {
         self.shared.say(Level::Info, "case_opened", fields);
         self.domain_told = Nearness::Near;
         self.case = Some(OpenCase { id, state });
+        if let Some((id, problem)) = left {
+            let text = format!("Case {id} was left: {}", problem.text);
+            let fields = json!({ "case": id.as_str(), "problem": problem.text });
+            self.shared.say(Level::Warning, "case_left", fields.clone());
+            self.record_station("case_left", fields);
+            let level = BannerLevel::Warning;
+            self.case_banners.push(Banner { level, text });
+        }
         self.recorded_well();
         self.begin_slide();
         Ok(())
@@ -253,8 +268,8 @@ fn accepted_although(mismatch: &str) -> Text {
 /// The event of a command that needs nothing but the case.
 fn event(command: &Command, case: &CaseState) -> Result<CaseEvent, Refusal> {
     Ok(match command {
-        Command::NewField => CaseEvent::NewFieldByHand {
-            who: text(OPERATOR)?,
+        Command::NewField { who } => CaseEvent::NewFieldByHand {
+            who: text(who.as_deref().unwrap_or(OPERATOR))?,
         },
         Command::BeginReview { who } => CaseEvent::ReviewBegun {
             white_cells: case.white_cells(),

@@ -7,7 +7,7 @@ use crate::install::{InstallError, Models};
 use crate::service::view::{Banner, BannerLevel};
 use crate::store::{Flaw, StoreError};
 
-use super::desk::{OpenCase, Problem};
+use super::desk::{OpenCase, Problem, WAY_OUT};
 use super::ledger::Ledger;
 
 /// What goes on, and what people must know of it.
@@ -25,14 +25,16 @@ impl Resumed {
     /// This case, unless there is another.
     pub fn take(&mut self, ledger: &Ledger, id: CaseId) {
         match read(ledger, &id) {
+            Ok((_, Some(flaw))) if self.case.is_some() => self.damaged(&id, &flaw),
             Ok(_) if self.case.is_some() => self.banners.push(Banner {
                 level: BannerLevel::Warning,
                 text: format!("Case {id} is not signed either; it goes on at a later start."),
             }),
             Ok((state, flaw)) => {
                 self.problem = flaw.map(|flaw| Problem {
-                    text: format!("The record of case {id} is damaged: {flaw}"),
+                    text: format!("{}; {WAY_OUT}", is_damaged(&id, &flaw)),
                     retry_from: None,
+                    damaged: true,
                 });
                 self.case = Some(OpenCase { id, state });
             }
@@ -42,18 +44,38 @@ impl Resumed {
             }),
         }
     }
+
+    /// Of a case that does not go on.
+    fn damaged(&mut self, id: &CaseId, flaw: &Flaw) {
+        self.banners.push(Banner {
+            level: BannerLevel::Warning,
+            text: is_damaged(id, flaw),
+        });
+    }
 }
 
-/// The unfinished case: the one that holds the model, else the first by name. The model is held for it,
-/// or for nobody.
+fn is_damaged(id: &CaseId, flaw: &Flaw) -> String {
+    format!("The record of case {id} is damaged: {flaw}")
+}
+
+/// The unfinished case: the one that holds the model, else the first by name, a damaged one last. The model
+/// is held for it, or for nobody.
 pub fn unfinished(ledger: &Ledger, models: &Models) -> Resumed {
     let mut resumed = Resumed::default();
     // What cannot be read holds nothing up: the model is held again below.
     let held = models.open_case().ok().flatten();
     let mut cases = ledger.unfinished();
-    cases.sort_by_key(|case| Some(case.as_str()) != held.as_deref());
+    cases.sort_by_key(|case| {
+        let is_damaged = ledger.flaw(case).is_some();
+        (is_damaged, Some(case.as_str()) != held.as_deref())
+    });
+    let finished = ledger.damaged().into_iter();
+    let finished: Vec<_> = finished.filter(|(id, _)| !cases.contains(id)).collect();
     for id in cases {
         resumed.take(ledger, id);
+    }
+    for (id, flaw) in finished {
+        resumed.damaged(&id, &flaw);
     }
     if let Err(error) = hold(models, resumed.case.as_ref()) {
         resumed.banners.push(Banner {

@@ -16,9 +16,9 @@ use crate::service::signals::{self, Asked};
 use crate::service::watchdog::{Notifier, Watchdog};
 use crate::service::{Limits, Service, StationView};
 
-use super::analysis::Analysis;
+use super::analysis::{Analysis, People};
 use super::capture::Capture;
-use super::shared::Task;
+use super::shared::{Shared, Task};
 use super::start::{Choice, Parts, StartError, Unable, begin};
 
 /// Why the station ends, or may.
@@ -104,8 +104,21 @@ fn work(
         let _ = to_desk.send(Task::Stop);
     });
     service.stop();
-    shared.say(Level::Info, "station_stopped", json!({}));
+    shared.say(Level::Info, "station_stopped", counted(&shared));
     outcome
+}
+
+/// What became of the frames.
+fn counted(shared: &Shared) -> serde_json::Value {
+    let numbers = &shared.numbers;
+    let fields = numbers.fields.load(Ordering::Relaxed);
+    let cells = numbers.cells.load(Ordering::Relaxed);
+    let not: serde_json::Map<_, _> = numbers
+        .not_counted()
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| (reason.to_owned(), json!(count)))
+        .collect();
+    json!({ "fields": fields, "cells": cells, "frames_not_counted": not })
 }
 
 fn serve(
@@ -149,7 +162,11 @@ fn start_threads(choice: &Choice, parts: Parts, ends: &Sender<End>) -> Result<Th
         parts.to_desk.clone(),
         parts.detector,
         parts.watch,
-        choice.case.is_some(),
+        match (choice.until_end, &choice.case) {
+            (true, _) => People::Never,
+            (false, Some(_)) => People::Later,
+            (false, None) => People::Attend,
+        },
         parts.keeps_time,
     );
     let capture = Capture::new(

@@ -69,7 +69,7 @@ pub struct CaseSettings {
 }
 
 impl CaseSettings {
-    /// Of a model and a configuration; `score` is the least score of a cell.
+    /// Of a model and a configuration.
     ///
     /// # Errors
     /// When the two do not fit.
@@ -77,8 +77,8 @@ impl CaseSettings {
         config: &StationConfig,
         contract: &ModelContract,
         sha256: &str,
-        score: f32,
     ) -> Result<Self, SettingsError> {
+        let score = thresholds(&config.thresholds, contract).score;
         Ok(Self {
             model: ModelUsed {
                 name: Text::try_from(contract.name.as_str())?,
@@ -166,6 +166,8 @@ pub fn life(config: &LifeConfig) -> LifeLimits {
 pub struct WatchSettings {
     gate: GateLimits,
     searched_per_frame: u32,
+    /// Whether every frame is a field at rest, wherever it is.
+    pub stills: bool,
 }
 
 impl WatchSettings {
@@ -177,6 +179,7 @@ impl WatchSettings {
                 true => SEARCHED_WHERE_IT_WAITS,
                 false => MapLimits::default().searched_per_frame,
             },
+            stills: config.source.kind == SourceChoice::Folder,
         }
     }
 
@@ -217,8 +220,7 @@ mod tests {
     fn settings(text: &str) -> Result<CaseSettings, SettingsError> {
         let config = StationConfig::parse(text).unwrap();
         let contract = detector(TINY).contract().clone();
-        let score = thresholds(&config.thresholds, &contract).score;
-        CaseSettings::new(&config, &contract, &"0".repeat(64), score)
+        CaseSettings::new(&config, &contract, &"0".repeat(64))
     }
 
     #[test]

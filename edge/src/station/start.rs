@@ -13,7 +13,8 @@ use crate::atomic::OutputError;
 use crate::case::text::{CaseId, Text, TextError};
 use crate::clock::{self, BootError, Clock, Started};
 use crate::config::{
-    Config, HttpConfig, Loaded, LogConfig, LogPlace, SourceChoice, StationConfig, load,
+    Config, HttpConfig, LAST_GOOD, Loaded, LogConfig, LogPlace, SourceChoice, StationConfig, load,
+    read,
 };
 use crate::detector::Detector;
 use crate::exit;
@@ -34,7 +35,7 @@ use super::numbers::Numbers;
 use super::orders::NewCase;
 use super::plan::{Plan, Posted};
 use super::resume::unfinished;
-use super::scale::{Ruler, Scale};
+use super::scale::Ruler;
 use super::settings::{self, CaseSettings, SettingsError, WatchSettings};
 use super::shared::{Shared, TASKS_MAX, Task, Tasks};
 
@@ -193,10 +194,27 @@ pub fn begin(choice: &Choice) -> Result<Parts, Unable> {
         }
     };
     let http = values.http.clone();
-    make(choice, values, keep, banner).map_err(|error| Unable {
+    let fallback = keep.clone().filter(|_| banner.is_none());
+    let made = match (make(choice, values, keep, banner), fallback) {
+        (Err(StartError::Settings(error)), Some(config)) => last_good(choice, &config, error),
+        (made, _) => made,
+    };
+    made.map_err(|error| Unable {
         error: Box::new(error),
         http,
     })
+}
+
+/// A configuration that is sound in itself and does not fit program or model: the last one that worked.
+fn last_good(choice: &Choice, config: &Config, error: SettingsError) -> Result<Parts, StartError> {
+    let copy = config.values.store.root.join(LAST_GOOD);
+    match read(&copy) {
+        Ok(last) if last.text != config.text => {
+            let banner = format!("configuration: {error}; the last one that worked is used");
+            make(choice, last.values, None, Some(banner))
+        }
+        _ => Err(error.into()),
+    }
 }
 
 fn make(
@@ -215,12 +233,7 @@ fn make(
     let mut detector = Detector::new(Box::new(TractNetwork::load_threaded(&model, threads)?));
     let thresholds = settings::thresholds(&config.thresholds, detector.contract());
     detector.set_thresholds(thresholds);
-    let of_case = CaseSettings::new(
-        &config,
-        detector.contract(),
-        model.sha256(),
-        thresholds.score,
-    )?;
+    let of_case = CaseSettings::new(&config, detector.contract(), model.sha256())?;
     let opener = opener(&config.source, clock.start()).map_err(SettingsError::from)?;
     let watched = Watched::new(
         opener,
@@ -250,12 +263,9 @@ fn make(
     };
     let mut desk = Desk::new(parts);
     tell(&mut desk, &model, &repaired, mended);
-    match &choice.case {
-        // By which scale is known with the first frame, which waits for it.
-        Some(case) if desk.ruler.scale() == Scale::Unseen => desk.awaited = Some(case.clone()),
-        Some(case) => open_unattended(&mut desk, case)?,
-        None => {}
-    }
+    // Opened with the first frame, which waits for it: by then it is known that frames come, that the page is
+    // served, and by which scale is measured.
+    desk.awaited = choice.case.clone();
     let (to_desk, tasks) = sync_channel(TASKS_MAX);
     Ok(Parts {
         shared,
@@ -334,6 +344,11 @@ fn tell(desk: &mut Desk, model: &ModelFile, repaired: &[Repaired], mended: Optio
     if let Some(reason) = desk.ledger.read_only() {
         let fields = json!({ "problem": reason });
         shared.say(Level::Error, "read_only", fields);
+    }
+    let open = desk.problem.as_ref().map(|problem| &problem.text);
+    let others = desk.case_banners.iter().map(|banner| &banner.text);
+    for problem in open.into_iter().chain(others) {
+        shared.say(Level::Warning, "cases", json!({ "problem": problem }));
     }
 }
 

@@ -15,7 +15,7 @@ use super::numbers::Numbers;
 use super::plan::{Plan, Posted};
 use super::resume::{Resumed, unfinished};
 use super::scale::Ruler;
-use super::settings::{CaseSettings, thresholds};
+use super::settings::CaseSettings;
 use super::shared::{Shared, SourceSeen};
 use crate::calibrate::Content;
 use crate::calibrate::keep::Keeper;
@@ -39,10 +39,9 @@ const SCALE: &str = "calibration.um_per_pixel = 0.08";
 fn settings(text: &str) -> CaseSettings {
     let config = StationConfig::parse(text).unwrap();
     let contract = detector(TINY).contract().clone();
-    let score = thresholds(&config.thresholds, &contract).score;
     // The model that runs is the one that is installed: the built-in one.
     let model = ModelFile::embedded();
-    CaseSettings::new(&config, &contract, model.sha256(), score).unwrap()
+    CaseSettings::new(&config, &contract, model.sha256()).unwrap()
 }
 
 fn desk(root: &Path, text: &str) -> Desk {

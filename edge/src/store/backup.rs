@@ -53,7 +53,7 @@ impl Store {
             bytes: needed,
             inodes: files.len() as u64 + 16,
         };
-        disk::check(target, disk::free(target)?, floor)?;
+        disk::check(target, disk::free(target)?, floor, "copy the case")?;
 
         let part = target.join(format!("{case}-{}.part", state.head.entries));
         remove(&part)?;

@@ -154,6 +154,26 @@ impl Database {
         Ok(Some(database))
     }
 
+    /// The cases of a database and where they end; nothing where it cannot be read, which
+    /// [`verify`](super::verify) tells.
+    pub(super) fn heads(path: &Path) -> Vec<(CaseId, Head)> {
+        let read = || {
+            let connection = open_with(path, false).ok()?;
+            let path = path.to_owned();
+            let database = Self { path, connection };
+            let cases = database.cases().ok()?.into_iter();
+            let heads = cases.filter_map(|case| {
+                let head = database.head(Some(&case)).ok()??;
+                Some((case, head))
+            });
+            Some(heads.collect())
+        };
+        match path.exists() {
+            true => read().unwrap_or_default(),
+            false => Vec::new(),
+        }
+    }
+
     /// The schema's version, 0 for an empty file.
     fn check_version(&self) -> Result<i64, StoreError> {
         let number = |name: &str| {

@@ -50,17 +50,23 @@ pub fn free(path: &Path) -> Result<Free, StoreError> {
     })
 }
 
-/// Whether `free` is enough at `path`.
+/// Whether `free` is enough at `path` for a purpose.
 ///
 /// # Errors
 /// [`StoreError::Floor`] when not.
-pub fn check(path: &Path, free: Free, floor: Floor) -> Result<(), StoreError> {
+pub fn check(
+    path: &Path,
+    free: Free,
+    floor: Floor,
+    purpose: &'static str,
+) -> Result<(), StoreError> {
     let refused = |what, free, floor| {
         Err(StoreError::Floor {
             path: path.to_owned(),
             what,
             free,
             floor,
+            purpose,
         })
     };
     if free.bytes < floor.bytes {
@@ -114,7 +120,7 @@ mod tests {
             (100, None, None),
         ];
         for (bytes, inodes, refusal) in table {
-            let answer = check(Path::new("/data"), Free { bytes, inodes }, floor);
+            let answer = check(Path::new("/data"), Free { bytes, inodes }, floor, "do it");
             match refusal {
                 None => answer.unwrap(),
                 Some(words) => {

@@ -73,8 +73,8 @@ pub enum StoreError {
         /// Who holds it, as it wrote itself down.
         pid: String,
     },
-    /// Too little room to begin a case.
-    #[error("{path}: {free} {what} free, expected at least {floor} to begin a case", path = .path.display())]
+    /// Too little room to begin or copy a case.
+    #[error("{path}: {free} {what} free, expected at least {floor} to {purpose}", path = .path.display())]
     Floor {
         /// The data root.
         path: PathBuf,
@@ -84,6 +84,8 @@ pub enum StoreError {
         free: u64,
         /// What has to be left.
         floor: u64,
+        /// For what.
+        purpose: &'static str,
     },
     /// The data root is not the one that was opened.
     #[error("{root}: the disk of the data was taken out, or another lies there", root = .root.display())]

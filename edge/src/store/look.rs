@@ -1,11 +1,13 @@
 //! Data looked at while a station may be working on them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::Store;
+use super::database::Database;
 use super::error::StoreError;
 use super::folder::Layout;
 use super::lock::Lock;
+use super::{ChainState, Store, retention, verify};
 
 impl Store {
     /// Opens a data root to read it, also while a station works on it; nothing is repaired, and nothing
@@ -17,7 +19,23 @@ impl Store {
     pub fn look(root: &Path) -> Result<Self, StoreError> {
         let cases = Layout::new(root).cases();
         std::fs::metadata(&cases).map_err(StoreError::disk(&cases, "look at"))?;
-        Self::read_chains(root, "opened to be looked at".to_owned(), None)
+        let mut store = Self::read_chains(root, "opened to be looked at".to_owned(), None)?;
+        store.miss_cases()?;
+        Ok(store)
+    }
+
+    /// Cases that the database holds and that have no folder any more.
+    fn miss_cases(&mut self) -> Result<(), StoreError> {
+        let mut deleted = BTreeSet::new();
+        retention::each_tombstone(&self.layout, |case| deleted.insert(case))?;
+        for (case, head) in Database::heads(&self.layout.database()) {
+            let is_there = self.layout.folder(Some(&case)).exists() || deleted.contains(&case);
+            if !is_there && !self.chains.contains_key(&Some(case.clone())) {
+                let flaw = Some(verify::missing_folder(&self.layout, &case));
+                self.chains.insert(Some(case), ChainState { head, flaw });
+            }
+        }
+        Ok(())
     }
 }
 

@@ -52,7 +52,7 @@ impl Store {
         let is_new = self.check_opening(case, entry, pictures)?;
         if is_new {
             let root = self.layout.root();
-            disk::check(root, disk::free(root)?, self.floor)?;
+            disk::check(root, disk::free(root)?, self.floor, "begin a case")?;
         }
         let named = check_pictures(&self.layout, case, pictures)?;
         self.write(Some(case), entry, named, pictures, is_new)

@@ -182,7 +182,23 @@ fn cases_are_copied_and_each_says_how_it_went() {
         crate::exit::DISK,
         "a stick that is not there is not made"
     );
-    assert_eq!(printed.matches("  FAILED  ").count(), 2);
+    assert_eq!(printed, "");
+    let (_, outcome) = edge(&[
+        "backup",
+        "--root",
+        &words,
+        "--to",
+        &format!("{words}/cases"),
+    ]);
+    let refused = outcome.unwrap_err().to_string();
+    assert!(
+        refused.contains("expected a folder outside the data root"),
+        "{refused}"
+    );
+    let inside = format!("{words}/new/set");
+    let (_, outcome) = edge(&["export-training", "--root", &words, "--to", &inside]);
+    assert_eq!(code(outcome), crate::exit::USAGE);
+    assert!(!root.join("new").exists());
     fs::create_dir(&stick).unwrap();
     let (printed, outcome) = edge(&["backup", "--root", &words, "--to", &to, "C-2", "C-2"]);
     outcome.unwrap();
