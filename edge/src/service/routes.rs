@@ -13,15 +13,19 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::command::{Command, Desk, Refusal, Unsent};
 use super::guard::{Hosts, is_own_page};
 use super::server::{Limits, Seats};
-use super::view::{Shown, StationView};
+use super::view::{FieldPicture, Shown, StationView};
 
 /// Bytes of a request's body at most.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a picture is waited for where the last is old, and how often it is looked for.
+const FRESH_WITHIN: Duration = Duration::from_secs(1);
+const FRESH_LOOK: Duration = Duration::from_millis(20);
 
 /// What every answer carries: nothing is guessed, framed, embedded elsewhere, kept, or loaded from
 /// anywhere but here.
@@ -180,8 +184,22 @@ async fn state(State(app): Shared) -> Response {
     Json(Shown::new(&app.view.state(), ready)).into_response()
 }
 
+/// Where nobody has looked lately the last picture is old, or there is none: the next is waited for.
+async fn fresh_picture(app: &App) -> Option<FieldPicture> {
+    let (is_old, shown_before) = (!app.view.picture_wanted(app.now()), app.view.pictures());
+    let shown = app.view.picture(app.now());
+    let asked = app.now();
+    while is_old && app.now().saturating_sub(asked) < FRESH_WITHIN {
+        sleep(FRESH_LOOK).await;
+        if app.view.pictures() != shown_before {
+            return app.view.picture(app.now());
+        }
+    }
+    shown
+}
+
 async fn picture(State(app): Shared, headers: HeaderMap) -> Response {
-    let Some(picture) = app.view.picture(app.now()) else {
+    let Some(picture) = fresh_picture(&app).await else {
         return refusal(StatusCode::NOT_FOUND, "no picture yet");
     };
     let tag = format!("\"{}\"", picture.sequence);
@@ -197,7 +215,7 @@ async fn picture(State(app): Shared, headers: HeaderMap) -> Response {
 }
 
 async fn coverage(State(app): Shared) -> Response {
-    match app.view.picture(app.now()) {
+    match fresh_picture(&app).await {
         Some(picture) if !picture.coverage.is_empty() => {
             let kind = [(header::CONTENT_TYPE, "image/svg+xml")];
             (kind, picture.coverage.to_string()).into_response()
@@ -209,6 +227,10 @@ async fn coverage(State(app): Shared) -> Response {
 async fn command(State(app): Shared, body: Result<Json<Command>, JsonRejection>) -> Response {
     let command = match body {
         Ok(Json(command)) => command,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            let words = format!("a command of more than {BODY_BYTES_MAX} bytes");
+            return refusal(rejection.status(), &words);
+        }
         Err(rejection) => return refusal(rejection.status(), &rejection.body_text()),
     };
     if let Err(wrong) = command.check() {

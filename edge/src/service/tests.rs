@@ -428,6 +428,8 @@ fn who_does_not_take_his_answer_loses_his_seat() {
         jpeg: vec![0; 64 << 20].into(),
         coverage: "".into(),
     });
+    // Somebody looks already, so that it is sent at once.
+    place.view.picture(place.start.elapsed());
     let mut greedy = place.connect();
     greedy
         .write_all(b"GET /field.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -215,6 +215,8 @@ pub type Collect = Box<dyn Fn(&mut Exposition) + Send + Sync>;
 pub struct StationView {
     state: Mutex<Arc<StationState>>,
     picture: Mutex<Option<FieldPicture>>,
+    /// Pictures shown so far.
+    pictures: AtomicU64,
     /// When a picture was last asked for, microseconds since the start, plus 1; 0 = never.
     wanted_us: AtomicU64,
     capture: Pulse,
@@ -229,6 +231,7 @@ impl StationView {
         Self {
             state: Mutex::default(),
             picture: Mutex::default(),
+            pictures: AtomicU64::new(0),
             wanted_us: AtomicU64::new(0),
             capture: Pulse::default(),
             analysis: Pulse::default(),
@@ -271,6 +274,12 @@ impl StationView {
     pub fn publish_picture(&self, picture: FieldPicture) {
         let mut shown = self.picture.lock().unwrap_or_else(PoisonError::into_inner);
         *shown = Some(picture);
+        self.pictures.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many were shown so far.
+    pub(super) fn pictures(&self) -> u64 {
+        self.pictures.load(Ordering::Acquire)
     }
 
     /// Whether anybody has looked at the picture lately: else none need be drawn.

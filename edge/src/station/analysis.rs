@@ -82,6 +82,8 @@ pub struct Analysis {
     version: u64,
     slide: Option<Slide>,
     pictured: Option<Duration>,
+    /// The last frame is not on the page with what came of it, and lies there.
+    unshown: Option<Option<Place>>,
     gauged: Option<Duration>,
     /// The trouble that was logged last.
     trouble: Option<String>,
@@ -109,6 +111,7 @@ impl Analysis {
             version: 0,
             slide: None,
             pictured: None,
+            unshown: None,
             gauged: None,
             trouble: None,
         }
@@ -120,7 +123,7 @@ impl Analysis {
         loop {
             match self.shared.mailbox.take(WAIT, &mut frame) {
                 Taken::Frame => self.frame_with_case(&frame),
-                Taken::Nothing => {}
+                Taken::Nothing => self.show_last(&frame),
                 Taken::Closed => return,
             }
             self.shared.view.analysis().turn();
@@ -146,6 +149,7 @@ impl Analysis {
             Ok(None) => return,
             Ok(Some(seen)) => {
                 self.show(frame, view, seen.meters.place);
+                self.unshown = Some(seen.meters.place);
                 if self.plan.rules.is_none() {
                     self.gauge_only(view, &seen);
                 }
@@ -172,6 +176,17 @@ impl Analysis {
             self.shared.numbers.stages.latency.add(age);
         }
         self.shared.view.analysis().done(now);
+    }
+
+    /// No newer frame comes: who looks now sees the last one, and what was counted with it.
+    fn show_last(&mut self, frame: &Frame) {
+        if let (Some(place), Some(view)) = (self.unshown, frame.view()) {
+            let before = self.pictured;
+            self.show(frame, view, place);
+            if self.pictured != before {
+                self.unshown = None;
+            }
+        }
     }
 
     /// As [`Analysis::look`]; a picture of a folder rests, so it is looked at until its place is decided.

@@ -291,9 +291,16 @@ fn event(command: &Command, case: &CaseState) -> Result<CaseEvent, Refusal> {
         }
         Command::Confirm { cells, class, who } => {
             let cells = cells.iter().map(|&cell| number(cell, case));
+            let cells: Vec<u32> = cells.collect::<Result<_, _>>()?;
+            let label = label(class.as_deref(), case)?;
+            if let Some(&other) = cells.iter().find(|&&cell| said(cell, case) != label) {
+                let (found, expected) = (name(said(other, case), case), name(label, case));
+                let words = format!("cell {other} is {found}, expected {expected}");
+                return Err(Refusal::NotNow(words));
+            }
             CaseEvent::CellsConfirmed {
-                cells: cells.collect::<Result<_, _>>()?,
-                label: label(class.as_deref(), case)?,
+                cells,
+                label,
                 who: text(who)?,
             }
         }
@@ -354,6 +361,19 @@ fn number(cell: u64, case: &CaseState) -> Result<u32, Refusal> {
         _ => Err(Refusal::NotFound(format!(
             "cell {cell}, expected below {below}"
         ))),
+    }
+}
+
+/// What is said of a cell now.
+fn said(cell: u32, case: &CaseState) -> Label {
+    case.cells()[cell as usize].label()
+}
+
+fn name(label: Label, case: &CaseState) -> &str {
+    let classes = &case.opened().model.classes;
+    match label {
+        Label::Class(class) => classes.name(class).unwrap_or("of no known class"),
+        Label::Unidentified => "unidentified",
     }
 }
 
