@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use field::gate::GateLimits;
 
@@ -265,10 +266,19 @@ impl Default for StoreConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
+    #[serde(deserialize_with = "socket_address")]
     pub address: SocketAddr,
     pub hosts: Vec<String>,
     pub connections_max: u32,
     pub connections_per_address_max: u32,
+}
+
+fn socket_address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse().map_err(|_| {
+        let expected = "a number of an address and a port, as 127.0.0.1:8080";
+        D::Error::custom(format!("http.address is {text:?}, expected {expected}"))
+    })
 }
 
 impl Default for HttpConfig {

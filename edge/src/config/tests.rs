@@ -151,7 +151,7 @@ fn what_cannot_be_used_is_refused_with_line_and_column() {
         },
         Case {
             text: "http.address = \"everywhere\"",
-            error: "line 1 column 16: invalid socket address syntax",
+            error: "line 1 column 16: http.address is \"everywhere\", expected a number of an address and a port, as 127.0.0.1:8080",
         },
         Case {
             text: "[http]\nconnections_max = 4",

@@ -134,6 +134,12 @@ impl Log {
         }
     }
 
+    /// Begins a minute: the end of a program is told, whatever was told before.
+    pub fn renew(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.left = self.lines_a_minute;
+    }
+
     /// Lines that were never written.
     pub fn lost(&self) -> u64 {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

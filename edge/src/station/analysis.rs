@@ -151,6 +151,8 @@ impl Analysis {
                 self.show(frame, view, seen.meters.place);
                 self.unshown = Some(seen.meters.place);
                 if self.plan.rules.is_none() {
+                    let idle = &self.shared.numbers.idle;
+                    idle.fetch_add(u64::from(!self.awaits_case), Ordering::Relaxed);
                     self.gauge_only(view, &seen);
                 }
                 if seen.verdict.counted {

@@ -288,7 +288,7 @@ impl Desk {
                 case.state
                     .apply(&event)
                     .expect("checked before it was stored");
-                if !matches!(event, CaseEvent::FieldCounted(_)) {
+                if is_told(&event) {
                     let fields = json!({ "case": case.id.as_str(), "record": recorded.sequence });
                     self.shared.say(Level::Info, event.kind(), fields);
                 }
@@ -492,6 +492,15 @@ impl Desk {
             let fields = json!({ "problem": error.to_string() });
             self.shared.say(Level::Warning, "config_not_kept", fields);
         }
+    }
+}
+
+/// What comes with every field is in the record, and not in the log.
+fn is_told(event: &CaseEvent) -> bool {
+    match event {
+        CaseEvent::FieldCounted(_) => false,
+        CaseEvent::NewFieldByHand { who } => who.as_str() != STATION,
+        _ => true,
     }
 }
 

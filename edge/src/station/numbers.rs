@@ -83,6 +83,8 @@ pub struct Numbers {
     pub failed: AtomicU64,
     /// Frames that were not counted although a case was, by their first reason.
     pub not_counted: [AtomicU64; Reason::NAMES.len()],
+    /// Frames that came while nothing was to be counted.
+    pub idle: AtomicU64,
     free_bytes: AtomicU64,
     /// `u64::MAX` where the file system does not say.
     free_files: AtomicU64,
@@ -175,6 +177,11 @@ impl Numbers {
                 "leuko_refused_records_total",
                 "Records that were not written.",
                 &self.refused,
+            ),
+            (
+                "leuko_idle_frames_total",
+                "Frames that came while nothing was to be counted.",
+                &self.idle,
             ),
             (
                 "leuko_failed_fields_total",

@@ -85,11 +85,13 @@ impl Desk {
     pub(super) fn open(&mut self, new: NewCase) -> Result<(), Refusal> {
         let open = self.case.as_ref();
         let open = open.filter(|case| case.state.phase() != Phase::Signed);
-        // One that can never be signed does not hold up the next; what opening the data anew may put right is
-        // not such a one.
-        let is_final = !self.ledger.wants_reopening();
-        let damaged = self.problem.clone();
-        let damaged = damaged.filter(|problem| problem.damaged && is_final);
+        // One that can never be signed does not hold up the next.
+        let damaged = self.problem.clone().filter(|problem| problem.damaged);
+        if open.is_some() && damaged.is_some() && self.ledger.wants_reopening() {
+            // That may put it right.
+            let words = "the data are about to be opened anew: try again in some seconds";
+            return Err(Refusal::NotNow(words.to_owned()));
+        }
         if let (Some(case), None) = (open, &damaged) {
             let (id, phase) = (&case.id, case.state.phase());
             let words = format!("case {id} is open ({phase}), expected it to be signed");

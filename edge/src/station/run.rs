@@ -95,6 +95,7 @@ fn work(
         Ok(()) => "asked to".to_owned(),
         Err(failure) => failure.to_string(),
     };
+    shared.log.renew();
     shared.say(Level::Info, "station_stops", json!({ "reason": words }));
     shared.stop.store(true, Ordering::Release);
     // Told that it is on purpose.
@@ -118,7 +119,13 @@ fn counted(shared: &Shared) -> serde_json::Value {
         .filter(|(_, count)| *count > 0)
         .map(|(reason, count)| (reason.to_owned(), json!(count)))
         .collect();
-    json!({ "fields": fields, "cells": cells, "frames_not_counted": not })
+    let idle = numbers.idle.load(Ordering::Relaxed);
+    json!({
+        "fields": fields,
+        "cells": cells,
+        "frames_not_counted": not,
+        "frames_while_not_counting": idle,
+    })
 }
 
 fn serve(
