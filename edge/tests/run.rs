@@ -186,6 +186,8 @@ fn pictures_of_a_folder_are_fields_of_their_own_and_each_that_is_not_counted_is_
     let blank = vec![200; 640 * 480 * 3];
     let view = RgbView::new(&blank, Size::new(640, 480)).unwrap();
     fs::write(pictures.join("5-blank.jpg"), jpeg(view, 90).unwrap()).unwrap();
+    let small = RgbView::new(&blank[..320 * 240 * 3], Size::new(320, 240)).unwrap();
+    fs::write(pictures.join("9-small.jpg"), jpeg(small, 90).unwrap()).unwrap();
     fs::create_dir(pictures.join("6-folder.jpg")).unwrap();
     fs::write(pictures.join("7-cut.jpg"), &jpeg(view, 90).unwrap()[..500]).unwrap();
     let config = place.config_of_folder(&pictures);
@@ -200,6 +202,7 @@ fn pictures_of_a_folder_are_fields_of_their_own_and_each_that_is_not_counted_is_
             "8-the-4th-again.jpg",
             "this field is counted",
         ),
+        ("picture_not_counted", "9-small.jpg", "320x240"),
         ("frame_damaged", "6-folder.jpg", "a folder"),
         ("frame_damaged", "7-cut.jpg", "JPEG cut short"),
     ] {
@@ -210,12 +213,13 @@ fn pictures_of_a_folder_are_fields_of_their_own_and_each_that_is_not_counted_is_
             "{picture}: {said}"
         );
     }
-    assert_eq!(said.matches("picture_not_counted").count(), 2, "{said}");
+    assert_eq!(said.matches("picture_not_counted").count(), 3, "{said}");
     let last = said.lines().last().unwrap();
     for words in [
         "station_stopped",
         "\"fields\":9",
         "\"already_counted\":1",
+        "\"frames_missed\":1",
         "\"frames_while_not_counting\":0",
     ] {
         assert!(last.contains(words), "{last}");

@@ -213,14 +213,6 @@ impl Reason {
             Self::AlreadyCounted => 13,
         }
     }
-
-    /// About where the field is and whether the stage rests, not about its picture.
-    pub fn is_of_place(&self) -> bool {
-        matches!(
-            self,
-            Self::Moving { .. } | Self::MotionUnknown | Self::Lost | Self::AlreadyCounted
-        )
-    }
 }
 
 impl fmt::Display for Reason {
@@ -529,6 +521,11 @@ mod tests {
             spoil(&mut meters);
             let verdict = judge(&meters, &limits, 640);
             let reasons: Vec<String> = verdict.reasons.iter().map(Reason::to_string).collect();
+            for reason in &verdict.reasons {
+                let written = format!("{reason:?}").to_lowercase();
+                let name = Reason::NAMES[reason.number()].replace('_', "");
+                assert!(written.starts_with(&name), "{written} is called {name}");
+            }
             assert_eq!((verdict.counted, reasons), (false, vec![said.to_owned()]));
         }
     }

@@ -155,10 +155,10 @@ impl Analysis {
                     idle.fetch_add(u64::from(!self.awaits_case), Ordering::Relaxed);
                     self.gauge_only(view, &seen);
                 }
-                if seen.verdict.counted {
-                    self.count(frame, view, &seen);
-                } else {
+                if !seen.verdict.counted {
                     self.pass(frame, &seen);
+                } else if let Err(why) = self.count(frame, view, &seen) {
+                    self.missed(frame, why);
                 }
             }
             Err(error) => {
@@ -168,7 +168,8 @@ impl Analysis {
                     problem: Some(problem.clone()),
                 });
                 self.show(frame, view, None);
-                self.say_once(problem);
+                self.say_once(problem.clone());
+                self.missed(frame, problem);
             }
         }
         self.shared.numbers.stages.frame.add(started.elapsed());
@@ -232,11 +233,24 @@ impl Analysis {
         count.fetch_add(1, Ordering::Relaxed);
         if self.settings.stills {
             let reasons = seen.verdict.reasons.iter().map(ToString::to_string);
-            let reasons: Vec<String> = reasons.collect();
-            let fields = json!({ "picture": frame.name, "reasons": reasons });
-            self.shared
-                .say(Level::Warning, "picture_not_counted", fields);
+            self.name(frame, reasons.collect());
         }
+    }
+
+    /// A frame that was not judged, or passed the gate and was not counted all the same.
+    fn missed(&self, frame: &Frame, why: String) {
+        let missed = &self.shared.numbers.missed;
+        missed.fetch_add(1, Ordering::Relaxed);
+        if self.settings.stills {
+            self.name(frame, vec![why]);
+        }
+    }
+
+    /// A picture comes once: who wants it counted must know which one to look at.
+    fn name(&self, frame: &Frame, reasons: Vec<String>) {
+        let fields = json!({ "picture": frame.name, "reasons": reasons });
+        self.shared
+            .say(Level::Warning, "picture_not_counted", fields);
     }
 
     /// Judges and places the frame, on the slide that the plan is about.
@@ -361,16 +375,17 @@ impl Analysis {
     }
 
     /// The field passed the gate: finds its cells and has it recorded, if that is the plan.
-    fn count(&mut self, frame: &Frame, view: RgbView<'_>, seen: &Seen) {
+    ///
+    /// # Errors
+    /// Why it is not counted although it is to be.
+    fn count(&mut self, frame: &Frame, view: RgbView<'_>, seen: &Seen) -> Result<(), String> {
         let Some(rules) = self.plan.rules.clone() else {
             self.shared.analysed_well.store(true, Ordering::Release);
-            return;
+            return Ok(());
         };
-        let Some(place) = seen.meters.place else {
-            return;
-        };
+        let place = seen.meters.place.expect("a lost field is not counted");
         if !self.shared.may_count.load(Ordering::Acquire) {
-            return;
+            return Err("the source is not as it was when the case was begun".to_owned());
         }
         let slide = self.slide.as_mut().expect("the frame was placed on it");
         let mark = slide.watch.mark();
@@ -384,28 +399,33 @@ impl Analysis {
                     seen: Some(seen.clone()),
                     problem: Some(problem.clone()),
                 });
-                self.say_once(problem);
-                return;
+                self.say_once(problem.clone());
+                return Err(problem);
             }
         };
         let started = Instant::now();
         let recorded = match found.draw(view) {
             Ok(()) => {
                 self.shared.numbers.stages.encode.add(started.elapsed());
-                self.hand_over(found)
+                match self.hand_over(found) {
+                    true => Ok(()),
+                    false => Err("it is not recorded".to_owned()),
+                }
             }
             Err(error) => {
-                self.say_once(format!("the field's pictures could not be stored: {error}"));
-                false
+                let problem = format!("the field's pictures could not be stored: {error}");
+                self.say_once(problem.clone());
+                Err(problem)
             }
         };
         let slide = self.slide.as_mut().expect("the frame was placed on it");
-        if recorded {
+        if recorded.is_ok() {
             slide.watch.begin_count(place);
             self.shared.analysed_well.store(true, Ordering::Release);
         } else {
             slide.watch.take_back(mark);
         }
+        recorded
     }
 
     fn search(
@@ -529,7 +549,10 @@ fn gauge(shared: &Shared, slide: &mut Slide, findings: &Findings<'_>) {
 
 /// A picture that rests has no motion, and a place of its own where it has none among the others.
 fn is_undecided(reason: &Reason) -> bool {
-    reason.is_of_place() && *reason != Reason::AlreadyCounted
+    matches!(
+        reason,
+        Reason::Moving { .. } | Reason::MotionUnknown | Reason::Lost
+    )
 }
 
 /// Sharp, at rest and well lit, wherever it is.

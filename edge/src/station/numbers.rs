@@ -83,6 +83,8 @@ pub struct Numbers {
     pub failed: AtomicU64,
     /// Frames that were not counted although a case was, by their first reason.
     pub not_counted: [AtomicU64; Reason::NAMES.len()],
+    /// Frames that could not be judged, or passed the gate and were not counted all the same.
+    pub missed: AtomicU64,
     /// Frames that came while nothing was to be counted.
     pub idle: AtomicU64,
     free_bytes: AtomicU64,
@@ -177,6 +179,11 @@ impl Numbers {
                 "leuko_refused_records_total",
                 "Records that were not written.",
                 &self.refused,
+            ),
+            (
+                "leuko_missed_frames_total",
+                "Frames that could not be judged, or passed and were not counted all the same.",
+                &self.missed,
             ),
             (
                 "leuko_idle_frames_total",

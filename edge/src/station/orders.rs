@@ -83,21 +83,7 @@ impl Desk {
 
     /// Opens a case; the model is held from before its first record on.
     pub(super) fn open(&mut self, new: NewCase) -> Result<(), Refusal> {
-        let open = self.case.as_ref();
-        let open = open.filter(|case| case.state.phase() != Phase::Signed);
-        // One that can never be signed does not hold up the next.
-        let damaged = self.problem.clone().filter(|problem| problem.damaged);
-        if open.is_some() && damaged.is_some() && self.ledger.wants_reopening() {
-            // That may put it right.
-            let words = "the data are about to be opened anew: try again in some seconds";
-            return Err(Refusal::NotNow(words.to_owned()));
-        }
-        if let (Some(case), None) = (open, &damaged) {
-            let (id, phase) = (&case.id, case.state.phase());
-            let words = format!("case {id} is open ({phase}), expected it to be signed");
-            return Err(Refusal::NotNow(words));
-        }
-        let left = open.map(|case| case.id.clone()).zip(damaged);
+        let left = self.case_to_leave()?;
         self.check_writable()?;
         self.measure_by(Ruler::reload);
         let scale = self.ruler.scale();
@@ -143,16 +129,44 @@ impl Desk {
         self.domain_told = Nearness::Near;
         self.case = Some(OpenCase { id, state });
         if let Some((id, problem)) = left {
-            let text = format!("Case {id} was left: {}", problem.text);
-            let fields = json!({ "case": id.as_str(), "problem": problem.text });
-            self.shared.say(Level::Warning, "case_left", fields.clone());
-            self.record_station("case_left", fields);
-            let level = BannerLevel::Warning;
-            self.case_banners.push(Banner { level, text });
+            self.tell_left(&id, &problem);
         }
         self.recorded_well();
         self.begin_slide();
         Ok(())
+    }
+
+    /// The open case, with why it can never be signed: such a one does not hold up the next.
+    ///
+    /// # Errors
+    /// When it is one that can be, perhaps after the data are opened anew.
+    fn case_to_leave(&self) -> Result<Option<(CaseId, String)>, Refusal> {
+        let open = self.case.as_ref();
+        let Some(case) = open.filter(|case| case.state.phase() != Phase::Signed) else {
+            return Ok(None);
+        };
+        match self.problem.as_ref().filter(|problem| problem.damaged) {
+            None => {
+                let (id, phase) = (&case.id, case.state.phase());
+                let words = format!("case {id} is open ({phase}), expected it to be signed");
+                Err(Refusal::NotNow(words))
+            }
+            Some(_) if self.ledger.wants_reopening() => {
+                let words = "the data are about to be opened anew: try again in some seconds";
+                Err(Refusal::NotNow(words.to_owned()))
+            }
+            Some(problem) => Ok(Some((case.id.clone(), problem.text.clone()))),
+        }
+    }
+
+    fn tell_left(&mut self, id: &CaseId, problem: &str) {
+        let fields = json!({ "case": id.as_str(), "problem": problem });
+        self.shared.say(Level::Warning, "case_left", fields.clone());
+        self.record_station("case_left", fields);
+        self.case_banners.push(Banner {
+            level: BannerLevel::Warning,
+            text: format!("Case {id} was left: {problem}"),
+        });
     }
 
     /// Unique on the station: starts of the program are counted.

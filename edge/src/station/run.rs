@@ -1,7 +1,7 @@
 //! The threads of the station, from start to end.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -112,19 +112,18 @@ fn work(
 /// What became of the frames.
 fn counted(shared: &Shared) -> serde_json::Value {
     let numbers = &shared.numbers;
-    let fields = numbers.fields.load(Ordering::Relaxed);
-    let cells = numbers.cells.load(Ordering::Relaxed);
+    let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
     let not: serde_json::Map<_, _> = numbers
         .not_counted()
         .filter(|(_, count)| *count > 0)
         .map(|(reason, count)| (reason.to_owned(), json!(count)))
         .collect();
-    let idle = numbers.idle.load(Ordering::Relaxed);
     json!({
-        "fields": fields,
-        "cells": cells,
+        "fields": read(&numbers.fields),
+        "cells": read(&numbers.cells),
         "frames_not_counted": not,
-        "frames_while_not_counting": idle,
+        "frames_missed": read(&numbers.missed),
+        "frames_while_not_counting": read(&numbers.idle),
     })
 }
 

@@ -9,6 +9,7 @@ use super::super::blank::{BlankError, BlankField, BlankMeasure};
 use super::super::measure::{MeasureError, measure};
 use super::{bare, draw};
 use crate::picture::{self, Picture};
+use crate::source::phantom::Walk;
 use field::grey::Reduced;
 use field::red_cells::{RED_CELL_UM, RedCells, ScaleError};
 
@@ -65,6 +66,22 @@ fn scale_and_squeeze_of_drawn_slides_are_right_within_two_per_cent() {
     }
     println!("worst: scale and squeeze off by {worst:?}");
     assert!(worst.iter().all(|&off| off < 0.02), "{worst:?}");
+}
+
+#[test]
+fn the_limits_of_a_scale_of_few_cells_contain_the_true_one() {
+    for seed in 1..=4 {
+        let spec = Walk::demo(seed).field;
+        let found = measure(&cells_of(&spec, 200), RED_CELL_UM).unwrap();
+        let off = found.um_per_px - spec.um_per_px;
+        let [part, limit] = [off, 1.96 * found.basis.standard_error].map(|it| it / spec.um_per_px);
+        println!(
+            "seed {seed}: {:+.2} %, limits +-{:.2} %",
+            part * 100.0,
+            limit * 100.0
+        );
+        assert!(part.abs() < 0.03 && part.abs() <= limit, "{part} {limit}");
+    }
 }
 
 #[test]
